@@ -1,0 +1,2 @@
+//! The `keylane` command.
+fn main() {}
