@@ -107,10 +107,13 @@ fn run(arguments: Arguments) -> Result<(), String> {
         rounds: plan.rounds,
         scenarios: Vec::new(),
     };
+    println!("{}\n{}", report.machine, report.legend());
     for name in names {
-        report.scenarios.push(scenario::run(*name, &plan)?);
+        let scenario = scenario::run(*name, &plan)?;
+        println!("\n{scenario}");
+        report.scenarios.push(scenario);
     }
-    print!("{report}");
+    print!("{}", report.entrants());
     let path = arguments.out.unwrap_or_else(default_path);
     write(&report, &path).map_err(|error| format!("{}: {error}", path.display()))?;
     println!("\nwritten to {}", path.display());

@@ -156,58 +156,70 @@ fn locked_version(package: &str) -> Option<&'static str> {
     Some(lines.next()?.strip_prefix("version = ")?.trim_matches('"'))
 }
 
-impl fmt::Display for Report {
+impl fmt::Display for Machine {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Machine { cpu, cores, kernel, governor, clock_source, rustc, profile, revision } =
-            &self.machine;
-        let unknown = |text: &Option<String>| text.clone().unwrap_or_else(|| "unknown".to_owned());
+        let known = |text: &Option<String>| text.clone().unwrap_or_else(|| "unknown".to_owned());
         writeln!(
             f,
-            "{cpu}, {cores} cores; {kernel}; governor {}, clock source {}",
-            unknown(governor),
-            unknown(clock_source)
+            "{}, {} cores; {}; governor {}, clock source {}",
+            self.cpu,
+            self.cores,
+            self.kernel,
+            known(&self.governor),
+            known(&self.clock_source)
         )?;
-        writeln!(f, "{rustc}, {profile}; revision {}", unknown(revision))?;
-        writeln!(
-            f,
-            "median [min .. max] of {} interleaved rounds after one that does not count; \
-             `keylane is` = keylane's rate over this one's, `CPU is` = this one's CPU per event \
-             over keylane's, both round by round; * = best rival",
+        write!(f, "{}, {}; revision {}", self.rustc, self.profile, known(&self.revision))
+    }
+}
+
+impl Report {
+    /// How to read the tables that follow.
+    pub(crate) fn legend(&self) -> String {
+        format!(
+            "M events/s: median [min .. max] of {} interleaved rounds, after one that does not \
+             count\n\
+             keylane is: keylane's rate over this one's; CPU is: this one's CPU time per event \
+             over keylane's; medians of round-by-round ratios\n\
+             *: the best rival",
             self.rounds
-        )?;
-        for scenario in &self.scenarios {
-            write!(f, "\n{scenario}")?;
+        )
+    }
+
+    /// Everybody who took part, with version and settings.
+    pub(crate) fn entrants(&self) -> String {
+        let mut lines: Vec<String> = Vec::new();
+        for Entrant { card, version } in self.scenarios.iter().flat_map(|part| &part.contenders) {
+            let version = version.map_or(String::new(), |version| format!(" {version}"));
+            let line = format!("  {}{version}: {}\n", card.name, card.settings);
+            if !lines.contains(&line) {
+                lines.push(line);
+            }
         }
-        Ok(())
+        lines.concat()
     }
 }
 
 impl fmt::Display for Scenario {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "== {} == {}", self.name, self.what)?;
-        if let Some(share) = self.elsewhere {
-            writeln!(f, "   other processes took {:.0} % of the machine", share * 100.0)?;
-        }
         for note in &self.notes {
             writeln!(f, "   {note}")?;
+        }
+        if let Some(share) = self.elsewhere {
+            writeln!(f, "   other processes took {:.0} % of the machine", share * 100.0)?;
         }
         for figure in &self.figures {
             let Spread { median, min, max } = figure.ns;
             writeln!(
                 f,
-                "  {:<18} {median:>9.1} ns [{min:.1} .. {max:.1}]  {}",
-                figure.name, figure.what
+                "  {:<20} {median:>10.1} ns {:<21} {}",
+                figure.name,
+                format!("[{min:.1} .. {max:.1}]"),
+                figure.what
             )?;
         }
         for cell in &self.cells {
             write!(f, "{cell}")?;
-        }
-        if !self.contenders.is_empty() {
-            writeln!(f)?;
-        }
-        for Entrant { card, version } in &self.contenders {
-            let version = version.map_or(String::new(), |version| format!(" {version}"));
-            writeln!(f, "   {}{version}: {}", card.name, card.settings)?;
         }
         Ok(())
     }

@@ -4,7 +4,8 @@
 //! consumer thread per shard, the producer hashes the key and picks the channel. All that is common
 //! to rivals is [`HandSharded`]; a rival's own file says only how its channel is opened, sent to
 //! and drained, in the mode that is its best. Where a library offers more than one way, the others
-//! are alternates, kept so that the choice can be checked.
+//! are alternates, kept so that the choice can be checked; where no way is the best everywhere, all
+//! of them are rivals.
 
 mod crossbeam;
 mod crossfire;
@@ -69,8 +70,8 @@ pub(crate) fn streams() -> Vec<Box<dyn Stream>> {
         Box::new(crossbeam::rival()),
         Box::new(crossbeam::alternate()),
         Box::new(crossfire::Crossfire),
-        Box::new(kanal::rival()),
-        Box::new(kanal::alternate()),
+        Box::new(kanal::receiving()),
+        Box::new(kanal::draining()),
         Box::new(std_sync::rival()),
         Box::new(tokio::rival()),
         Box::new(tokio::alternate()),

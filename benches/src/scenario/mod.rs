@@ -87,6 +87,7 @@ fn compare(
     cards: &[Card],
     mut run: impl FnMut(usize) -> Result<Lap, String>,
 ) -> Result<Cell, String> {
+    eprintln!("cell {cell}: {} contenders, {rounds} rounds and one more", cards.len());
     let laps = interleave(cards.len(), rounds, |contender| {
         run(contender).map_err(|error| format!("{}, cell {cell}: {error}", cards[contender].name))
     })?;
