@@ -12,6 +12,7 @@ mod crossfire;
 mod floor;
 mod flume;
 mod kanal;
+mod keylane;
 pub(crate) mod ring;
 mod std_sync;
 mod tokio;
@@ -56,6 +57,11 @@ pub(crate) struct Card {
 pub(crate) trait Stream {
     fn card(&self) -> Card;
 
+    /// Whether the contender has a way of its own for this pace.
+    fn takes(&self, _pace: Pace) -> bool {
+        true
+    }
+
     /// One round of `work`.
     ///
     /// # Errors
@@ -67,6 +73,8 @@ pub(crate) trait Stream {
 /// Everyone who can stream events, keylane first.
 pub(crate) fn streams() -> Vec<Box<dyn Stream>> {
     vec![
+        Box::new(keylane::Exclusive),
+        Box::new(keylane::Shared),
         Box::new(crossbeam::rival()),
         Box::new(crossbeam::alternate()),
         Box::new(crossfire::Crossfire),
@@ -228,7 +236,7 @@ mod tests {
             for pace in [Pace::Single, Pace::Batch] {
                 let work =
                     Work { shape: Shape { producers, shards }, pace, events: 20_011, capacity: 64 };
-                for contender in streams() {
+                for contender in streams().iter().filter(|contender| contender.takes(pace)) {
                     let lap = contender.run(&work, &keys);
                     let name = contender.card().name;
                     assert!(lap.is_ok(), "{name} {} {pace:?}: {lap:?}", work.shape);

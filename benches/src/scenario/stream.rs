@@ -12,8 +12,10 @@ use crate::workload::{BATCH, KEY_BYTES, KEYS, KINDS, Pace, STAMP, Work};
 const EVENTS: u64 = 4_000_000;
 
 pub(super) fn run(plan: &Plan, pace: Pace) -> Result<Scenario, String> {
-    let contenders: Vec<Box<dyn Stream>> =
-        streams().into_iter().filter(|contender| plan.admits(&contender.card())).collect();
+    let contenders: Vec<Box<dyn Stream>> = streams()
+        .into_iter()
+        .filter(|contender| contender.takes(pace) && plan.admits(&contender.card()))
+        .collect();
     let cards: Vec<Card> = contenders.iter().map(|contender| contender.card()).collect();
     let stamps = match pace {
         Pace::Single => "one stamp per event".to_owned(),
