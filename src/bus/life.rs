@@ -1,0 +1,359 @@
+//! The life of a bus: starting the shards, changing their processors, ending them.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use super::{BuildError, SwapError, affinity};
+use crate::emit::{Emitter, Link, enter_shard, is_home};
+use crate::processor::{FaultPolicy, Hook, Make};
+use crate::report::{ShardReport, ShutdownReport};
+use crate::shard::{Mesh, Shard};
+use crate::stats::Stats;
+use crate::sync::{Arc, Condvar, Mutex, MutexGuard, heavy_fence, lock, prepare_fences, thread};
+use crate::worker::{
+    Control, Desk, Edit, Filter, Order, Replies, Reply, Setup, Supervisor, WaitStrategy, Worker,
+};
+
+/// What to start.
+pub(super) struct Plan {
+    pub(super) shards: usize,
+    pub(super) capacity: usize,
+    pub(super) max_rings: usize,
+    pub(super) strategy: WaitStrategy,
+    pub(super) policy: FaultPolicy,
+    pub(super) hook: Option<Hook>,
+    pub(super) hop_limit: u8,
+    pub(super) processors: Vec<(String, Filter, Make)>,
+    /// Cores to bind the shards to, if any.
+    pub(super) cores: Vec<usize>,
+}
+
+/// A running bus, as its handles see it.
+pub(super) struct Life {
+    mesh: Arc<Mesh>,
+    desks: Vec<Arc<Desk>>,
+    /// The generation of each processor. Holding it serialises changes.
+    processors: Mutex<BTreeMap<String, u64>>,
+    state: Arc<State>,
+    threads: Mutex<Vec<thread::JoinHandle<()>>>,
+}
+
+/// What the shards' threads report, and the final report.
+struct State {
+    progress: Mutex<Progress>,
+    changed: Condvar,
+}
+
+struct Progress {
+    shards: Vec<Phase>,
+    /// Set once.
+    report: Option<ShutdownReport>,
+}
+
+/// Where a shard's thread is.
+enum Phase {
+    Starting,
+    Running,
+    /// A factory failed: the processor's name and the reason.
+    Failed(String, String),
+    Ended,
+}
+
+impl State {
+    fn set(&self, shard: usize, phase: Phase) {
+        lock(&self.progress).shards[shard] = phase;
+        self.changed.notify_all();
+    }
+
+    fn wait<'a>(&self, guard: MutexGuard<'a, Progress>) -> MutexGuard<'a, Progress> {
+        self.changed.wait(guard).unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+}
+
+impl Life {
+    pub(super) fn start(plan: Plan) -> Result<Arc<Self>, BuildError> {
+        prepare_fences();
+        let shards: Box<[Shard]> =
+            (0..plan.shards).map(|_| Shard::new(plan.capacity, plan.max_rings)).collect();
+        let mesh = Arc::new(Mesh { id: next_id(), hop_limit: plan.hop_limit, shards });
+        let desks: Vec<_> = (0..plan.shards).map(|_| Arc::new(Desk::new())).collect();
+        let starting = (0..plan.shards).map(|_| Phase::Starting).collect();
+        let state = Arc::new(State {
+            progress: Mutex::new(Progress { shards: starting, report: None }),
+            changed: Condvar::new(),
+        });
+        let generations = plan.processors.iter().map(|(name, ..)| (name.clone(), 1)).collect();
+        let life = Arc::new(Self {
+            mesh: mesh.clone(),
+            desks: desks.clone(),
+            processors: Mutex::new(generations),
+            state,
+            threads: Mutex::new(Vec::new()),
+        });
+        for (index, desk) in desks.into_iter().enumerate() {
+            if let Err(error) = life.start_shard(&plan, index, desk) {
+                lock(&life.state.progress).shards[index] = Phase::Ended;
+                life.abort();
+                return Err(BuildError::Thread { shard: index, error });
+            }
+        }
+        life.wait_until_started()?;
+        tracing::info!(
+            bus = mesh.id,
+            shards = plan.shards,
+            capacity = plan.capacity,
+            "bus started"
+        );
+        Ok(life)
+    }
+
+    fn start_shard(&self, plan: &Plan, index: usize, desk: Arc<Desk>) -> std::io::Result<()> {
+        let mesh = self.mesh.clone();
+        let state = self.state.clone();
+        let link = Arc::new(Link { mesh: mesh.clone(), on_last_drop: None });
+        let supervisor = Supervisor {
+            shard: index,
+            shards: plan.shards,
+            policy: plan.policy,
+            hook: plan.hook.clone(),
+            emitter: Emitter::new(link),
+        };
+        let processors = plan.processors.clone();
+        let strategy = plan.strategy;
+        let core = plan.cores.get(index % plan.cores.len().max(1)).copied();
+        let body = move || {
+            if let Some(core) = core
+                && let Err(error) = affinity::bind(core)
+            {
+                tracing::warn!(shard = index, core, %error, "shard runs unbound");
+            }
+            enter_shard(&mesh, index);
+            match Worker::new(Setup { index, mesh, desk, supervisor, strategy, processors }) {
+                Ok(worker) => {
+                    state.set(index, Phase::Running);
+                    worker.run();
+                    state.set(index, Phase::Ended);
+                }
+                Err((processor, message)) => state.set(index, Phase::Failed(processor, message)),
+            }
+        };
+        let handle = thread::Builder::new().name(format!("keylane-{index}")).spawn(body)?;
+        lock(&self.threads).push(handle);
+        Ok(())
+    }
+
+    fn wait_until_started(&self) -> Result<(), BuildError> {
+        let mut progress = lock(&self.state.progress);
+        while progress.shards.iter().any(|phase| matches!(phase, Phase::Starting)) {
+            progress = self.state.wait(progress);
+        }
+        let failed =
+            progress.shards.iter_mut().enumerate().find_map(
+                |(shard, phase)| match std::mem::replace(phase, Phase::Running) {
+                    Phase::Failed(processor, message) => {
+                        *phase = Phase::Ended;
+                        Some(BuildError::Factory { processor, shard, message })
+                    }
+                    other => {
+                        *phase = other;
+                        None
+                    }
+                },
+            );
+        drop(progress);
+        match failed {
+            Some(error) => {
+                self.abort();
+                Err(error)
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// Ends a bus that never came to life.
+    fn abort(&self) {
+        for shard in &self.mesh.shards {
+            shard.gate.close();
+            shard.gate.abandon();
+        }
+        self.join();
+    }
+
+    fn join(&self) {
+        for handle in std::mem::take(&mut *lock(&self.threads)) {
+            if handle.join().is_err() {
+                // Processors' panics are caught, so this is a fault of our own.
+                tracing::error!("the thread of a shard panicked");
+            }
+        }
+    }
+
+    pub(super) fn mesh(&self) -> &Arc<Mesh> {
+        &self.mesh
+    }
+
+    pub(super) fn stats(&self) -> Stats {
+        let shards = self.mesh.shards.iter().enumerate();
+        Stats::of(shards.map(|(index, shard)| shard.stats(index)).collect())
+    }
+
+    // ---- changing processors ----
+
+    pub(super) fn change(&self, name: &str, edit: Edit) -> Result<(), SwapError> {
+        if is_home(&self.mesh) {
+            return Err(SwapError::OnShard);
+        }
+        let mut processors = lock(&self.processors);
+        let generation = match (&edit, processors.get(name)) {
+            (Edit::Add(..), Some(_)) => return Err(SwapError::Exists { name: name.to_owned() }),
+            (Edit::Replace(_) | Edit::Remove, None) => {
+                let known = processors.keys().cloned().collect();
+                return Err(SwapError::Unknown { name: name.to_owned(), known });
+            }
+            (_, current) => current.copied().unwrap_or(0) + 1,
+        };
+        let replies = Replies::new();
+        let removed = matches!(edit, Edit::Remove);
+        let order = Arc::new(Order { name: name.to_owned(), generation, edit, replies });
+        if let Err(error) = self.send(&order, Control::Prepare) {
+            // The shards that did build an instance let go of it; those that have ended cannot and need not.
+            let _ = self.send(&order, Control::Abort);
+            return Err(error);
+        }
+        self.send(&order, Control::Commit)?;
+        if removed {
+            processors.remove(name);
+        } else {
+            processors.insert(name.to_owned(), generation);
+        }
+        tracing::info!(
+            bus = self.mesh.id,
+            processor = name,
+            generation,
+            removed,
+            "processor changed"
+        );
+        Ok(())
+    }
+
+    /// Sends one step to every shard and waits for all answers.
+    fn send(&self, order: &Arc<Order>, step: fn(Arc<Order>) -> Control) -> Result<(), SwapError> {
+        for (shard, desk) in self.mesh.shards.iter().zip(&self.desks) {
+            desk.push(step(order.clone()));
+            if !shard.gate.announce_control() {
+                // The worker is past its last look. Whoever takes the record from the desk answers it.
+                while let Some(control) = desk.pop() {
+                    control.decline();
+                }
+            }
+        }
+        let mut result = Ok(());
+        for reply in order.replies.wait(self.desks.len()) {
+            match reply {
+                Reply::Done => {}
+                Reply::Closed => result = Err(SwapError::Closed),
+                Reply::Failed { shard, message } => {
+                    let processor = order.name.clone();
+                    return Err(SwapError::Factory { processor, shard, message });
+                }
+            }
+        }
+        result
+    }
+
+    // ---- ending ----
+
+    /// Refuses emits from now on, and wakes those that wait.
+    fn close(&self) {
+        for shard in &self.mesh.shards {
+            shard.gate.close();
+        }
+        heavy_fence();
+        for shard in &self.mesh.shards {
+            shard.wake_waiting();
+        }
+    }
+
+    /// Drains the bus; see [`Bus::shutdown`](super::Bus::shutdown).
+    pub(super) fn shut_down(&self, deadline: Duration) -> ShutdownReport {
+        let began = Instant::now();
+        if let Some(report) = &lock(&self.state.progress).report {
+            return report.clone();
+        }
+        self.close();
+        let mut progress = lock(&self.state.progress);
+        if is_home(&self.mesh) {
+            // A shard cannot wait for itself.
+            return self.report(&progress, began.elapsed());
+        }
+        let until = began.checked_add(deadline);
+        loop {
+            if let Some(report) = &progress.report {
+                return report.clone();
+            }
+            let ended = progress.shards.iter().all(|phase| matches!(phase, Phase::Ended));
+            let left = until
+                .map_or(Duration::MAX, |until| until.saturating_duration_since(Instant::now()));
+            if ended || left.is_zero() {
+                if !ended {
+                    self.abandon(&progress);
+                }
+                let report = self.report(&progress, began.elapsed());
+                progress.report = Some(report.clone());
+                drop(progress);
+                self.state.changed.notify_all();
+                self.announce(&report);
+                if ended {
+                    self.join();
+                }
+                return report;
+            }
+            progress = match self.state.changed.wait_timeout(progress, left) {
+                Ok((guard, _)) => guard,
+                Err(poisoned) => poisoned.into_inner().0,
+            };
+        }
+    }
+
+    /// Tells the shards that have not ended to process nothing more.
+    fn abandon(&self, progress: &Progress) {
+        for (shard, phase) in self.mesh.shards.iter().zip(&progress.shards) {
+            if !matches!(phase, Phase::Ended) {
+                shard.progress.stop.store(true, crate::sync::Ordering::Relaxed);
+                shard.gate.abandon();
+            }
+        }
+    }
+
+    fn report(&self, progress: &Progress, elapsed: Duration) -> ShutdownReport {
+        let shards = self.mesh.shards.iter().zip(&progress.shards).enumerate();
+        let report = |(shard, (state, phase)): (usize, (&Shard, &Phase))| {
+            let processed = state.processed();
+            let faulted = state.faulted();
+            let accepted = state.accepted();
+            ShardReport {
+                shard,
+                ended: matches!(phase, Phase::Ended),
+                accepted,
+                processed,
+                faulted,
+                abandoned: accepted.saturating_sub(processed + faulted),
+            }
+        };
+        ShutdownReport::of(shards.map(report).collect(), elapsed)
+    }
+
+    fn announce(&self, report: &ShutdownReport) {
+        let (bus, clean) = (self.mesh.id, report.is_clean());
+        if clean {
+            tracing::info!(bus, %report, "bus shut down");
+        } else {
+            tracing::error!(bus, %report, "bus shut down, events abandoned");
+        }
+    }
+}
+
+fn next_id() -> u64 {
+    static NEXT: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(1);
+    NEXT.fetch_add(1, std::sync::atomic::Ordering::Relaxed)
+}

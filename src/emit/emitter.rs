@@ -1,0 +1,237 @@
+//! The shared handle.
+
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use super::error::{EmitError, Reason};
+use super::local;
+use super::rings::{Refused, Why};
+use super::wait::{Patience, Turn, fail, insist};
+use crate::clock;
+use crate::event::{Body, EventType, Parts, Tag, Value};
+use crate::key::{Key, route};
+use crate::shard::Mesh;
+use crate::sync::Arc;
+
+/// What every handle of a bus holds. Dropping the last one shuts the bus down.
+pub(crate) struct Link {
+    pub(crate) mesh: Arc<Mesh>,
+    /// `None` for the emitters of processors, which do not keep their own bus alive.
+    pub(crate) on_last_drop: Option<Box<dyn Fn() + Send + Sync>>,
+}
+
+impl fmt::Debug for Link {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Link").field("bus", &self.mesh.id).finish_non_exhaustive()
+    }
+}
+
+impl Drop for Link {
+    fn drop(&mut self) {
+        if let Some(shut_down) = &self.on_last_drop {
+            shut_down();
+        }
+    }
+}
+
+/// A shared handle: any number of threads and tasks emit through one emitter or through clones of it.
+///
+/// Behind it, each thread has rings of its own, so emitting threads do not disturb each other. A clone costs one
+/// reference count. Every clone keeps the bus alive.
+///
+/// On a thread of the bus's own shards, that is inside a processor, no method waits: see
+/// [`ShardContext::emitter`](crate::ShardContext::emitter).
+///
+/// ```
+/// use keylane::{Bus, EventType, NoopProcessorFactory};
+/// use std::time::Duration;
+///
+/// let bus = Bus::builder().shards(2).processor("noop", NoopProcessorFactory).build()?;
+/// let emitter = bus.emitter();
+/// std::thread::scope(|scope| {
+///     for number in 0..4 {
+///         let emitter = &emitter;
+///         scope.spawn(move || emitter.emit_blocking(EventType::user(0), number, "a key"));
+///     }
+/// });
+/// assert_eq!(bus.shutdown(Duration::from_secs(5)).processed, 4);
+/// # Ok::<(), keylane::BuildError>(())
+/// ```
+#[derive(Debug, Clone)]
+pub struct Emitter {
+    link: Arc<Link>,
+}
+
+impl Emitter {
+    pub(crate) fn new(link: Arc<Link>) -> Self {
+        Self { link }
+    }
+
+    /// Emits if there is room. Never waits.
+    ///
+    /// # Errors
+    /// [`Reason::Full`] or [`Reason::Closed`]; the event comes back.
+    #[inline]
+    pub fn try_emit(
+        &self,
+        kind: EventType,
+        value: impl Into<Value>,
+        key: impl Into<Key>,
+    ) -> Result<(), EmitError> {
+        self.emit_with(kind, value.into(), key.into(), Patience::None)
+    }
+
+    /// Emits, and blocks the thread while there is no room. Inside a task use [`emit`](Self::emit).
+    ///
+    /// # Errors
+    /// [`Reason::Closed`], also when the bus is closed while it blocks; the event comes back.
+    #[inline]
+    pub fn emit_blocking(
+        &self,
+        kind: EventType,
+        value: impl Into<Value>,
+        key: impl Into<Key>,
+    ) -> Result<(), EmitError> {
+        self.emit_with(kind, value.into(), key.into(), Patience::Forever)
+    }
+
+    /// Emits, and blocks the thread for at most `timeout` while there is no room.
+    ///
+    /// # Errors
+    /// As [`emit_blocking`](Self::emit_blocking), and [`Reason::Timeout`].
+    #[inline]
+    pub fn emit_timeout(
+        &self,
+        kind: EventType,
+        value: impl Into<Value>,
+        key: impl Into<Key>,
+        timeout: Duration,
+    ) -> Result<(), EmitError> {
+        self.emit_with(kind, value.into(), key.into(), Patience::For(timeout))
+    }
+
+    /// Emits, and waits without blocking the thread while there is no room. Works on any executor and needs none of its services.
+    ///
+    /// # Cancel safety
+    /// Dropping the future before it is ready drops the event with it, which then was never accepted. Nothing that was accepted is
+    /// lost, and no waker stays behind. To keep the event, use [`try_emit`](Self::try_emit) first: it returns it.
+    ///
+    /// # Fairness
+    /// Tasks that wait are woken in the order in which they began to wait. A task that does not need to wait may overtake them, up to
+    /// 64 times in a row.
+    ///
+    /// # Errors
+    /// [`Reason::Closed`], also when the bus is closed while it waits; the event comes back.
+    #[inline]
+    pub fn emit(&self, kind: EventType, value: impl Into<Value>, key: impl Into<Key>) -> Emit<'_> {
+        Emit {
+            mesh: &self.link.mesh,
+            state: State::New(kind, value.into(), key.into()),
+            turn: None,
+        }
+    }
+
+    #[inline(always)]
+    fn emit_with(
+        &self,
+        kind: EventType,
+        value: Value,
+        key: Key,
+        patience: Patience,
+    ) -> Result<(), EmitError> {
+        let mesh = &self.link.mesh;
+        match local::with(mesh, |rings| rings.try_emit(kind, value, key, None)) {
+            Ok(()) => Ok(()),
+            Err(refused) => insist(mesh, refused, patience, |parts| {
+                local::with(mesh, |rings| rings.offer(parts))
+            }),
+        }
+    }
+}
+
+/// The future of [`Emitter::emit`].
+#[must_use = "an event is emitted when its future is awaited"]
+#[derive(Debug)]
+pub struct Emit<'a> {
+    mesh: &'a Arc<Mesh>,
+    state: State,
+    /// A place in the line, while this waits.
+    turn: Option<Turn>,
+}
+
+#[derive(Debug)]
+enum State {
+    New(EventType, Value, Key),
+    Refused(Parts),
+    Done,
+}
+
+impl Unpin for Emit<'_> {}
+
+impl Emit<'_> {
+    /// One try, with the rings of whatever thread polls.
+    fn attempt(&mut self, queued: bool) -> Result<(), Refused> {
+        let state = std::mem::replace(&mut self.state, State::Done);
+        local::with(self.mesh, |rings| match state {
+            State::New(kind, value, key) => {
+                let hash = rings.hash(key);
+                match rings.may_overtake(hash) {
+                    Ok(()) => rings.try_emit(kind, value, key, None),
+                    Err(ring) => {
+                        let tag = Tag::new(kind, 0, key.is_present());
+                        let body = Body { stamp: clock::now(), key_hash: hash, value };
+                        Err(Refused { parts: Parts { tag, body }, why: Why::Full(ring) })
+                    }
+                }
+            }
+            State::Refused(parts) => {
+                if queued {
+                    rings.turn_taken();
+                }
+                rings.offer(parts)
+            }
+            State::Done => panic!("a future was polled after it had returned ready"),
+        })
+    }
+}
+
+impl Future for Emit<'_> {
+    type Output = Result<(), EmitError>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        // Leaving the line first passes on what this task does not use.
+        let mut queued = self.turn.take().is_some();
+        loop {
+            let Err(Refused { parts, why }) = self.attempt(queued) else {
+                return Poll::Ready(Ok(()));
+            };
+            let ring = match why {
+                Why::Full(ring) => ring,
+                Why::Closed => return Poll::Ready(Err(fail(self.mesh, Reason::Closed, parts))),
+                Why::HopLimit => {
+                    let refused = Refused { parts, why: Why::HopLimit };
+                    return Poll::Ready(insist(self.mesh, refused, Patience::None, |_| Ok(())));
+                }
+            };
+            if local::is_home(self.mesh) {
+                return Poll::Ready(Err(fail(self.mesh, Reason::Full, parts)));
+            }
+            let shard = &self.mesh.shards[route(parts.body.key_hash, self.mesh.shards.len())];
+            let (turn, behind_others) = Turn::enter(ring.clone(), cx.waker().clone());
+            self.state = State::Refused(parts);
+            // Somebody ahead in the line is going to be woken, and passes the wake-up on; otherwise room may have been made
+            // before this task joined, and nobody would tell.
+            let must_look = !behind_others;
+            if shard.gate.is_closed_acquire() || must_look && ring.has_room() {
+                drop(turn);
+                queued = true;
+                continue;
+            }
+            self.turn = Some(turn);
+            return Poll::Pending;
+        }
+    }
+}

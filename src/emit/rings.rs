@@ -1,0 +1,238 @@
+//! The rings of one producer, one per shard, opened when they are first needed.
+
+use crate::event::{Body, EventType, Parts, Tag, Value, delivery};
+use crate::key::{Key, route};
+use crate::ring::{Inlet, Ring};
+use crate::shard::{Mesh, Shard};
+use crate::sync::{Arc, lock};
+
+/// An event that was not accepted, and why.
+pub(crate) struct Refused {
+    pub(crate) parts: Parts,
+    pub(crate) why: Why,
+}
+
+/// Why an event was not accepted.
+pub(crate) enum Why {
+    /// This ring is full.
+    Full(Arc<Ring<Body>>),
+    Closed,
+    /// Derived too often.
+    HopLimit,
+}
+
+/// The rings of one producer.
+pub(crate) struct Rings {
+    mesh: Arc<Mesh>,
+    lanes: Box<[Lane]>,
+    /// Chooses shards for events without a key.
+    spread: u64,
+    /// The shard whose thread these rings belong to: its emits are derived events.
+    home: Option<usize>,
+    /// Emits in a row that overtook waiting ones, see [`Self::may_overtake`].
+    overtaken: u32,
+}
+
+/// The way to one shard.
+enum Lane {
+    Unopened,
+    Own(Inlet<Body>),
+    /// Through the ring that all share who have none of their own.
+    Common,
+}
+
+/// How often an emit in a row may take room that others wait for, before it has to queue up behind them.
+const MAX_OVERTAKING: u32 = 64;
+
+impl std::fmt::Debug for Rings {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Rings").field("home", &self.home).finish_non_exhaustive()
+    }
+}
+
+impl Rings {
+    pub(crate) fn new(mesh: Arc<Mesh>, home: Option<usize>) -> Self {
+        let lanes = mesh.shards.iter().map(|_| Lane::Unopened).collect();
+        // Producers start at different shards, or their keyless events would meet.
+        let spread = (&raw const *mesh as u64) ^ crate::clock::now();
+        Self { mesh, lanes, spread, home, overtaken: 0 }
+    }
+
+    /// Rings without rings of their own: everything goes through the common ones.
+    pub(crate) fn common(mesh: Arc<Mesh>) -> Self {
+        let mut rings = Self::new(mesh, None);
+        rings.lanes.fill_with(|| Lane::Common);
+        rings
+    }
+
+    pub(crate) fn mesh(&self) -> &Arc<Mesh> {
+        &self.mesh
+    }
+
+    /// The hash that routes an event: its key's, or for no key one that spreads evenly.
+    #[inline(always)]
+    pub(crate) fn hash(&mut self, key: Key) -> u64 {
+        if !key.is_present() {
+            // A Weyl sequence: its upper bits visit all shards equally often.
+            self.spread = self.spread.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        }
+        key.hash_or(self.spread)
+    }
+
+    /// Publishes an event if there is room, with `stamp` if it has one already.
+    #[inline(always)]
+    pub(crate) fn try_emit(
+        &mut self,
+        kind: EventType,
+        value: Value,
+        key: Key,
+        stamp: Option<u64>,
+    ) -> Result<(), Refused> {
+        let key_hash = self.hash(key);
+        let tag = Tag::new(kind, 0, key.is_present());
+        let index = route(key_hash, self.lanes.len());
+        if self.home.is_none()
+            && let Lane::Own(inlet) = &mut self.lanes[index]
+        {
+            let shard = &self.mesh.shards[index];
+            return publish(inlet, shard, tag, key_hash, value, stamp);
+        }
+        self.try_emit_slowly(index, tag, Body { stamp: 0, key_hash, value })
+    }
+
+    /// Publishes an event that was refused before, with a new stamp.
+    pub(crate) fn offer(&mut self, parts: Parts) -> Result<(), Refused> {
+        let Parts { tag, body } = parts;
+        let index = route(body.key_hash, self.lanes.len());
+        self.try_emit_slowly(index, tag, body)
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn try_emit_slowly(&mut self, index: usize, tag: Tag, body: Body) -> Result<(), Refused> {
+        let shard = &self.mesh.shards[index];
+        let Body { key_hash, value, .. } = body;
+        if let Lane::Unopened = self.lanes[index] {
+            if shard.gate.is_closed() && self.home.is_none() {
+                // No ring is opened only to be told that it is too late.
+                return refuse(tag, key_hash, value, Why::Closed);
+            }
+            let limited = self.home.is_none();
+            let opened = shard.open_ring(limited, self.home.is_some());
+            self.lanes[index] = opened.map_or(Lane::Common, Lane::Own);
+        }
+        match (&mut self.lanes[index], self.home) {
+            (Lane::Own(inlet), None) => publish(inlet, shard, tag, key_hash, value, None),
+            (Lane::Own(inlet), Some(home)) => {
+                let derived = tag.derived(delivery::hops_of_derived());
+                if derived.hops() > self.mesh.hop_limit {
+                    return refuse(derived, key_hash, value, Why::HopLimit);
+                }
+                publish_derived(inlet, shard, &self.mesh.shards[home], derived, key_hash, value)
+            }
+            (Lane::Common | Lane::Unopened, _) => {
+                let mut common = lock(&shard.common);
+                let inlet = common.get_or_insert_with(|| {
+                    shard.open_ring(false, false).expect("the common ring is not limited")
+                });
+                publish(inlet, shard, tag, key_hash, value, None)
+            }
+        }
+    }
+
+    /// Whether a fresh emit to the shard of `hash` may take a free slot now, although others wait for room in the same ring.
+    ///
+    /// Tasks of one thread share its ring. Without a limit, the first one that runs after the ring had been full takes all the room
+    /// that was made for the others, again and again. With no overtaking at all, every single emit would be a wake-up.
+    pub(crate) fn may_overtake(&mut self, hash: u64) -> Result<(), Arc<Ring<Body>>> {
+        let index = route(hash, self.lanes.len());
+        if let Lane::Own(inlet) = &self.lanes[index]
+            && inlet.ring().has_waiters()
+        {
+            if self.overtaken >= MAX_OVERTAKING {
+                return Err(inlet.ring().clone());
+            }
+            self.overtaken += 1;
+        } else {
+            self.overtaken = 0;
+        }
+        Ok(())
+    }
+
+    /// A waiter has had its turn; the next emits may overtake again.
+    pub(crate) fn turn_taken(&mut self) {
+        self.overtaken = 0;
+    }
+}
+
+impl Drop for Rings {
+    fn drop(&mut self) {
+        for (lane, shard) in self.lanes.iter().zip(&self.mesh.shards) {
+            if let Lane::Own(inlet) = lane {
+                shard.close_ring(inlet);
+            }
+        }
+    }
+}
+
+#[cold]
+fn refuse(tag: Tag, key_hash: u64, value: Value, why: Why) -> Result<(), Refused> {
+    let body = Body { stamp: crate::clock::now(), key_hash, value };
+    Err(Refused { parts: Parts { tag, body }, why })
+}
+
+/// Publishes an event from outside the shards.
+#[inline(always)]
+fn publish(
+    inlet: &mut Inlet<Body>,
+    shard: &Shard,
+    tag: Tag,
+    key_hash: u64,
+    value: Value,
+    stamp: Option<u64>,
+) -> Result<(), Refused> {
+    if !inlet.has_room() {
+        let closed = shard.gate.is_closed_acquire();
+        let why = if closed { Why::Closed } else { Why::Full(inlet.ring().clone()) };
+        return refuse(tag, key_hash, value, why);
+    }
+    inlet.begin();
+    if shard.gate.is_closed() {
+        inlet.end();
+        // A worker that drains may have gone to sleep because this ring was busy.
+        shard.gate.wake_if_asleep();
+        return refuse(tag, key_hash, value, Why::Closed);
+    }
+    // The stamp is taken when there is room: one from before a wait would make the event look older than it is.
+    let stamp = stamp.unwrap_or_else(|| shard.clock.stamp());
+    // SAFETY: there is room, as asked above.
+    unsafe { inlet.publish(tag.bits(), Body { stamp, key_hash, value }) };
+    inlet.end();
+    shard.gate.wake_if_asleep();
+    Ok(())
+}
+
+/// Publishes an event that a processor on shard `home` derived. It is accepted while the bus drains.
+fn publish_derived(
+    inlet: &mut Inlet<Body>,
+    shard: &Shard,
+    home: &Shard,
+    tag: Tag,
+    key_hash: u64,
+    value: Value,
+) -> Result<(), Refused> {
+    if home.gate.is_over() {
+        return refuse(tag, key_hash, value, Why::Closed);
+    }
+    if !inlet.has_room() {
+        return refuse(tag, key_hash, value, Why::Full(inlet.ring().clone()));
+    }
+    home.count_derived();
+    inlet.begin();
+    let stamp = shard.clock.stamp();
+    // SAFETY: there is room, as asked above.
+    unsafe { inlet.publish(tag.bits(), Body { stamp, key_hash, value }) };
+    inlet.end();
+    shard.gate.wake_if_asleep();
+    Ok(())
+}

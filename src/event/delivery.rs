@@ -1,0 +1,71 @@
+//! Which events a shard's thread is delivering, and which of them the processor has turned to.
+//!
+//! Two things hang on that: which event a panic belongs to, and which event a derived one descends from. The default
+//! `process_batch` tells; an override tells by looking at its events, because every accessor of an event leaves a mark, which
+//! costs one store.
+
+use std::cell::Cell;
+
+use super::Event;
+
+thread_local! {
+    /// The event that this thread looked at last. Only its address is used.
+    static TOUCHED: Cell<*const Event> = const { Cell::new(std::ptr::null()) };
+    /// The batch in delivery.
+    static BATCH: Cell<&'static [&'static Event]> = const { Cell::new(&[]) };
+    /// Where in the batch the last search ended; derived events mostly come in order.
+    static HINT: Cell<usize> = const { Cell::new(0) };
+}
+
+/// Notes that this thread turns to an event.
+#[inline(always)]
+pub(crate) fn touch(event: &Event) {
+    TOUCHED.set(event);
+}
+
+/// Calls `f`, during which this thread delivers `events`.
+#[inline]
+pub(crate) fn deliver<R>(events: &[&Event], f: impl FnOnce() -> R) -> R {
+    struct End;
+
+    impl Drop for End {
+        fn drop(&mut self) {
+            BATCH.set(&[]);
+        }
+    }
+
+    // SAFETY: the lifetimes are stretched for the thread-local only. `End` takes the batch out before this call returns or
+    // unwinds, and the functions below do not let it escape.
+    let batch = unsafe { std::mem::transmute::<&[&Event], &'static [&'static Event]>(events) };
+    TOUCHED.set(std::ptr::null());
+    HINT.set(0);
+    let _end = End;
+    BATCH.set(batch);
+    f()
+}
+
+/// The place in `events` of the event that was touched last, if it is one of them.
+pub(crate) fn touched_in(events: &[&Event]) -> Option<usize> {
+    let touched = TOUCHED.get();
+    events.iter().position(|&event| std::ptr::eq(event, touched))
+}
+
+/// How many hops lie behind an event that is derived now on this thread: one more than its parent has.
+///
+/// The parent is the event touched last. When a processor has not touched any event of its batch, the longest line in the
+/// batch counts; outside a delivery (in `flush`, say) there is no parent.
+pub(crate) fn hops_of_derived() -> u8 {
+    let batch = BATCH.get();
+    let touched = TOUCHED.get();
+    let hint = HINT.get().min(batch.len());
+    let from_hint = (hint..batch.len()).chain(0..hint);
+    let parent = from_hint.into_iter().find(|&place| std::ptr::eq(batch[place], touched));
+    let hops = match parent {
+        Some(place) => {
+            HINT.set(place);
+            batch[place].hops()
+        }
+        None => batch.iter().map(|event| event.hops()).max().unwrap_or(0),
+    };
+    hops.saturating_add(1)
+}

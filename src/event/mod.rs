@@ -1,0 +1,234 @@
+//! What travels on the bus.
+
+pub(crate) mod delivery;
+mod kind;
+mod meta;
+mod timestamp;
+mod value;
+
+use std::fmt;
+use std::mem::ManuallyDrop;
+use std::time::SystemTime;
+
+pub use kind::{EventType, ParseEventTypeError};
+pub use meta::{
+    CommonErrorMeta, ErrorMeta, EventError, RequestMeta, RequestType, ResponseMeta, TrafficMeta,
+};
+pub use value::Value;
+
+use crate::clock;
+use crate::key::Key;
+use crate::ring::Slot;
+use delivery::touch;
+
+/// Something that happened: its type, its time, the hash of its key, and a value.
+///
+/// An event is one cache line. A processor borrows it from the ring that it travelled in; whoever has an emit refused gets
+/// it back as a value.
+///
+/// It prints as `{kind} {time} -> {value}`:
+///
+/// ```
+/// use keylane::{Event, EventType, Key};
+///
+/// let event = Event::new(EventType::user(3), 17, Key::from("order-17"));
+/// assert_eq!(event.get::<i32>(), Some(&17));
+/// assert!(event.to_string().starts_with("USER(3) 20"));
+/// assert!(event.to_string().ends_with("Z -> 17"));
+/// ```
+#[repr(transparent)]
+pub struct Event {
+    slot: Slot<Body>,
+}
+
+/// The part of an event behind its header word.
+pub(crate) struct Body {
+    /// Orders events, and is their time; see [`clock`].
+    pub(crate) stamp: u64,
+    pub(crate) key_hash: u64,
+    pub(crate) value: Value,
+}
+
+impl fmt::Debug for Body {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Body").field("stamp", &self.stamp).finish_non_exhaustive()
+    }
+}
+
+/// An event outside a slot: smaller than an [`Event`], which is aligned to a cache line. What is refused travels as this.
+#[derive(Debug)]
+pub(crate) struct Parts {
+    pub(crate) tag: Tag,
+    pub(crate) body: Body,
+}
+
+/// What the header word of a slot says about an event: its type, how often it was derived, and whether it has a key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Tag(u32);
+
+impl Tag {
+    const HOPS: u32 = 16;
+    const KEYED: u32 = 1 << 24;
+
+    #[inline(always)]
+    pub(crate) fn new(kind: EventType, hops: u8, keyed: bool) -> Self {
+        Self(
+            u32::from(kind.code())
+                | u32::from(hops) << Self::HOPS
+                | if keyed { Self::KEYED } else { 0 },
+        )
+    }
+
+    #[inline(always)]
+    pub(crate) fn bits(self) -> u32 {
+        self.0
+    }
+
+    #[inline(always)]
+    pub(crate) fn kind(self) -> EventType {
+        EventType::from_code(self.0 as u16)
+    }
+
+    #[inline(always)]
+    pub(crate) fn hops(self) -> u8 {
+        (self.0 >> Self::HOPS) as u8
+    }
+
+    /// The same with another number of hops.
+    pub(crate) fn derived(self, hops: u8) -> Self {
+        Self(self.0 & !(0xff << Self::HOPS) | u32::from(hops) << Self::HOPS)
+    }
+
+    fn is_keyed(self) -> bool {
+        self.0 & Self::KEYED != 0
+    }
+}
+
+// SAFETY: a filled slot holds a body, which is `Send`; outside a ring nobody else has access to it.
+unsafe impl Send for Event {}
+
+#[cfg(not(loom))]
+const _: () = {
+    assert!(size_of::<Event>() == 64, "an event is one cache line");
+    assert!(align_of::<Event>() == 64, "an event does not straddle cache lines");
+};
+
+impl Event {
+    /// Makes an event outside a bus, stamped now. Mostly for tests of processors; a bus makes its own.
+    pub fn new(kind: EventType, value: impl Into<Value>, key: impl Into<Key>) -> Self {
+        let key = key.into();
+        let body = Body { stamp: clock::now(), key_hash: key.hash_or(0), value: value.into() };
+        Self::from_parts(Parts { tag: Tag::new(kind, 0, key.is_present()), body })
+    }
+
+    pub(crate) fn from_parts(parts: Parts) -> Self {
+        Self { slot: Slot::filled(parts.tag.bits(), parts.body) }
+    }
+
+    /// The event in a filled slot of a ring.
+    #[inline(always)]
+    pub(crate) fn in_slot(slot: &Slot<Body>) -> &Self {
+        // SAFETY: `Event` is a transparent wrapper of the slot.
+        unsafe { &*std::ptr::from_ref(slot).cast::<Self>() }
+    }
+
+    #[inline(always)]
+    pub(crate) fn body(&self) -> &Body {
+        // SAFETY: an event is only ever made around a filled slot, and stays filled while it is borrowed.
+        unsafe { self.slot.body() }
+    }
+
+    fn tag(&self) -> Tag {
+        Tag(self.slot.tag())
+    }
+
+    /// The event's type.
+    #[inline]
+    pub fn kind(&self) -> EventType {
+        touch(self);
+        self.tag().kind()
+    }
+
+    /// When the event was emitted. Events of one key are processed in causal order, which is not always the order of
+    /// their times: the system's clock may be set back.
+    pub fn time(&self) -> SystemTime {
+        clock::wall_time(self.body().stamp)
+    }
+
+    /// The hash of the key, or the number that chose the shard when there was no key.
+    #[inline]
+    pub fn key_hash(&self) -> u64 {
+        self.body().key_hash
+    }
+
+    /// The key.
+    pub fn key(&self) -> Key {
+        if self.tag().is_keyed() { Key::from_hash(self.key_hash()) } else { Key::NONE }
+    }
+
+    /// How many events lie between this one and the one that it was derived from by processors; 0 for an event from outside.
+    pub fn hops(&self) -> u8 {
+        self.tag().hops()
+    }
+
+    /// Borrows the value, if it is a `T`.
+    #[inline]
+    pub fn get<T: Send + fmt::Debug + serde_core::Serialize + 'static>(&self) -> Option<&T> {
+        touch(self);
+        self.body().value.get()
+    }
+
+    /// The value.
+    #[inline]
+    pub fn value(&self) -> &Value {
+        touch(self);
+        &self.body().value
+    }
+
+    /// Takes the event apart, for example to emit it again after it was refused.
+    ///
+    /// ```
+    /// # use keylane::{Event, EventType, Key};
+    /// let event = Event::new(EventType::TRAFFIC, "x", Key::from("k"));
+    /// let (kind, value, key) = event.into_parts();
+    /// assert_eq!((kind, key), (EventType::TRAFFIC, Key::from("k")));
+    /// assert_eq!(value.get(), Some(&"x"));
+    /// ```
+    pub fn into_parts(self) -> (EventType, Value, Key) {
+        let (kind, key) = (self.tag().kind(), self.key());
+        let this = ManuallyDrop::new(self);
+        // SAFETY: the slot is filled, `self` was its only user, and its destructor will not run.
+        let body = unsafe { this.slot.take() };
+        (kind, body.value, key)
+    }
+
+    /// The value, without the rest.
+    pub fn into_value(self) -> Value {
+        self.into_parts().1
+    }
+}
+
+impl Drop for Event {
+    fn drop(&mut self) {
+        // SAFETY: an event that is owned holds a filled slot outside any ring.
+        unsafe { self.slot.drop_body() };
+    }
+}
+
+impl fmt::Display for Event {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let time = timestamp::Rfc3339(self.time());
+        write!(f, "{} {time} -> {}", self.kind(), self.body().value)
+    }
+}
+
+impl fmt::Debug for Event {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Event")
+            .field("kind", &self.kind())
+            .field("time", &format_args!("{}", timestamp::Rfc3339(self.time())))
+            .field("key_hash", &format_args!("{:#018x}", self.key_hash()))
+            .field("value", &self.body().value)
+            .finish()
+    }
+}

@@ -1,0 +1,86 @@
+//! What runs at the end of an event's way: processors, the factories that build them, and their faults.
+
+mod batch;
+mod context;
+mod factory;
+mod fault;
+mod noop;
+
+pub use batch::for_each;
+pub(crate) use batch::{tracked, untracked};
+pub use context::ShardContext;
+pub(crate) use factory::{BoxError, Make, erase};
+pub use factory::{Fallible, Infallible, Own, ProcessorFactory};
+pub use fault::{Fault, FaultPolicy, FaultSite};
+pub(crate) use fault::{Hook, panic_text};
+pub use noop::{NoopProcessor, NoopProcessorFactory};
+
+use crate::event::Event;
+
+/// Turns events into something: log lines, counters, alarms, other events.
+///
+/// Each shard has an instance of its own, made by a [`ProcessorFactory`] on the shard's thread and used on that thread only,
+/// so a processor needs neither `Send` nor locks. All events with one key come to one instance, in causal order.
+///
+/// A panic in any method is caught. It costs at most the one event that was being processed; what happens to the instance is
+/// the bus's [`FaultPolicy`].
+///
+/// ```
+/// use keylane::{Bus, Event, Processor, ShardContext};
+/// use std::time::Duration;
+///
+/// struct Print;
+///
+/// impl Processor for Print {
+///     fn process(&mut self, event: &Event) {
+///         println!("{event}");
+///     }
+/// }
+///
+/// let bus = Bus::builder().shards(1).processor("print", |_: &ShardContext| Print).build()?;
+/// bus.emitter().emit_blocking(keylane::EventType::user(0), "hello", "key")?;
+/// assert!(bus.shutdown(Duration::from_secs(5)).is_clean());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub trait Processor: 'static {
+    /// Processes one event. The event is borrowed from the ring: take what should outlive the call.
+    ///
+    /// A slow processor holds up its shard, and only that; the shard's rings fill, and emits to it wait or are refused.
+    fn process(&mut self, event: &Event);
+
+    /// Processes what the shard has read in one round, up to a few hundred events, in order. The default calls
+    /// [`process`](Self::process) on each.
+    ///
+    /// Override it where work can be shared: one write for many lines, one lock for many counts. Walk through the events with
+    /// [`for_each`], or touch them one after the other in order: the event touched last is taken for the one that a panic belongs
+    /// to, and those behind it are delivered again in a new batch.
+    fn process_batch(&mut self, events: &[&Event]) {
+        for_each(events, |event| self.process(event));
+    }
+
+    /// Called when the shard has nothing more to read right now and events have been processed since the last call; always before
+    /// the thread sleeps, and before [`shutdown`](Self::shutdown). The place to write out buffers.
+    fn flush(&mut self) {}
+
+    /// Called exactly once, on the shard's thread, after the instance's last event: when the bus shuts down, and when the instance is
+    /// replaced, removed or given up. The place to close what is open. Events emitted from here are refused once the bus is down.
+    fn shutdown(&mut self) {}
+}
+
+impl<P: Processor + ?Sized> Processor for Box<P> {
+    fn process(&mut self, event: &Event) {
+        (**self).process(event);
+    }
+
+    fn process_batch(&mut self, events: &[&Event]) {
+        (**self).process_batch(events);
+    }
+
+    fn flush(&mut self) {
+        (**self).flush();
+    }
+
+    fn shutdown(&mut self) {
+        (**self).shutdown();
+    }
+}

@@ -1,0 +1,318 @@
+//! A bounded buffer from one producer to one consumer that publishes in the slot.
+//!
+//! # Algorithm
+//!
+//! Positions count up for ever; position `p` lives in slot `p mod capacity`, on lap `p div capacity + 1`. The producer
+//! writes the body and stores the lap into the slot's header, with Release, last. The consumer polls the header of the
+//! slot that it will read anyway, so one cache line travels per event and there is no shared tail. Slots are
+//! given back by one store of `head` per batch. The idea is that of FastFlow's and MCRingBuffer's queues (Giacomoni,
+//! Moseley, Vachharajani, "FastForward for Efficient Pipeline Parallelism", PPoPP 2008; Lee, Bu, Chandranmenon, "A
+//! Lock-Free, Cache-Efficient Multi-Core Synchronization Mechanism", ANCS 2009), with a lap number in place of an
+//! empty mark so that any body can be carried.
+//!
+//! # Invariants
+//!
+//! * `head <= tail <= head + capacity`.
+//! * Slots in `head..tail` are filled and belong to the consumer, all others belong to the producer.
+//! * There is one [`Inlet`] and one [`Outlet`] at a time; a ring that changes owner does so through a structure that
+//!   orders the old owner's accesses before the new owner's.
+//! * Between the claim of a slot and its publication no user code runs.
+//!
+//! # Closing
+//!
+//! The producer marks the ring busy before it asks whether the bus is closed and clears the mark after it has published.
+//! Whoever closes sets its flag, issues the heavy half of the barrier, waits until the ring is not busy, and then knows
+//! every event that was accepted. See [`Inlet::begin`].
+
+mod buffer;
+mod slot;
+mod waiters;
+
+use std::task::Waker;
+
+use crossbeam_utils::CachePadded;
+
+use crate::sync::{Arc, AtomicBool, AtomicU64, Ordering, light_fence};
+use buffer::Buffer;
+pub(crate) use slot::Slot;
+pub(crate) use waiters::WaiterId;
+use waiters::Waiters;
+
+/// The part of a ring that both sides share.
+pub(crate) struct Ring<T> {
+    /// `tail << 1 | busy`. Written by the producer only: it doubles as its event count and its busy mark.
+    state: CachePadded<AtomicU64>,
+    /// First position not released. Written by the consumer only, once per batch.
+    head: CachePadded<AtomicU64>,
+    /// log2 of the capacity.
+    shift: u32,
+    /// Set when the producer is gone for good, cleared when a new one takes over.
+    orphaned: AtomicBool,
+    waiters: Waiters,
+    buffer: Buffer<T>,
+}
+
+impl<T> std::fmt::Debug for Ring<T> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Ring").field("capacity", &self.capacity()).finish_non_exhaustive()
+    }
+}
+
+impl<T> Ring<T> {
+    /// A ring of `capacity` slots, a power of two.
+    pub(crate) fn new(capacity: usize) -> Self {
+        debug_assert!(capacity.is_power_of_two(), "the builder checks the capacity");
+        Self {
+            state: CachePadded::new(AtomicU64::new(0)),
+            head: CachePadded::new(AtomicU64::new(0)),
+            shift: capacity.trailing_zeros(),
+            orphaned: AtomicBool::new(false),
+            waiters: Waiters::new(),
+            buffer: Buffer::new(capacity),
+        }
+    }
+
+    pub(crate) fn capacity(&self) -> u64 {
+        1 << self.shift
+    }
+
+    /// How many events were ever published. Never decreases.
+    pub(crate) fn published(&self) -> u64 {
+        self.state.load(Ordering::Acquire) >> 1
+    }
+
+    /// How many events were ever released by the consumer. Read this before [`published`](Self::published) to see
+    /// `released <= published`.
+    pub(crate) fn released(&self) -> u64 {
+        self.head.load(Ordering::Acquire)
+    }
+
+    /// Whether the producer is between "is it closed?" and the end of its publication.
+    pub(crate) fn is_busy(&self) -> bool {
+        self.state.load(Ordering::Acquire) & 1 != 0
+    }
+
+    /// Whether the producer is gone. Everything it published is visible to a caller that sees true.
+    pub(crate) fn is_orphaned(&self) -> bool {
+        self.orphaned.load(Ordering::Acquire)
+    }
+
+    /// Enters the list of those that wait for room; also tells whether others are in it. Look for room again after this.
+    pub(crate) fn enter_waiters(&self, waker: Waker) -> (WaiterId, bool) {
+        self.waiters.enter(waker)
+    }
+
+    /// Leaves the list; false when the waiter had been woken.
+    pub(crate) fn leave_waiters(&self, id: WaiterId) -> bool {
+        self.waiters.leave(id)
+    }
+
+    /// Whether somebody waits for room. A hint: it may change at any time.
+    pub(crate) fn has_waiters(&self) -> bool {
+        self.waiters.any()
+    }
+
+    /// Whether there is room at the moment. A hint for everybody but the producer.
+    pub(crate) fn has_room(&self) -> bool {
+        self.free() > 0
+    }
+
+    fn free(&self) -> u64 {
+        let released = self.released();
+        self.capacity().saturating_sub(self.published().saturating_sub(released))
+    }
+
+    /// Hands on a wake-up that its receiver did not use.
+    pub(crate) fn pass_on(&self) {
+        if self.waiters.any() {
+            self.waiters.wake(self.free() as usize);
+        }
+    }
+
+    /// Wakes everybody that waits for room: the bus has been closed.
+    pub(crate) fn wake_all(&self) {
+        self.waiters.wake(usize::MAX);
+    }
+
+    #[inline(always)]
+    fn slot(&self, position: u64) -> &Slot<T> {
+        let index = position & ((1 << self.shift) - 1);
+        // SAFETY: masked by the length that the buffer was made with.
+        unsafe { self.buffer.get(index as usize) }
+    }
+
+    #[inline(always)]
+    fn lap(&self, position: u64) -> u32 {
+        // Wraps after 2^32 laps; only the previous lap of the same slot must differ, and it does.
+        ((position >> self.shift) as u32).wrapping_add(1)
+    }
+}
+
+impl<T> Drop for Ring<T> {
+    fn drop(&mut self) {
+        let head = self.head.load(Ordering::Relaxed);
+        let tail = self.state.load(Ordering::Relaxed) >> 1;
+        for position in head..tail {
+            // SAFETY: slots in head..tail are filled, and nobody else is left.
+            unsafe { self.slot(position).drop_body() };
+        }
+    }
+}
+
+/// The producer's end.
+#[derive(Debug)]
+pub(crate) struct Inlet<T> {
+    ring: Arc<Ring<T>>,
+    /// Next position to fill.
+    tail: u64,
+    /// A past value of the consumer's `head`; refreshed only when the ring looks full.
+    head: u64,
+}
+
+impl<T> Inlet<T> {
+    /// Takes over a ring whose former producer, if any, is gone.
+    pub(crate) fn new(ring: Arc<Ring<T>>) -> Self {
+        let tail = ring.published();
+        let head = ring.released();
+        ring.orphaned.store(false, Ordering::Release);
+        Self { ring, tail, head }
+    }
+
+    pub(crate) fn ring(&self) -> &Arc<Ring<T>> {
+        &self.ring
+    }
+
+    /// Whether a slot is free.
+    #[inline(always)]
+    pub(crate) fn has_room(&mut self) -> bool {
+        self.tail - self.head < self.ring.capacity() || self.refresh()
+    }
+
+    #[cold]
+    fn refresh(&mut self) -> bool {
+        self.head = self.ring.head.load(Ordering::Acquire);
+        self.tail - self.head < self.ring.capacity()
+    }
+
+    /// Marks the ring busy. The caller now asks whether the bus is closed, then publishes or not, then calls
+    /// [`end`](Self::end).
+    #[inline(always)]
+    pub(crate) fn begin(&mut self) {
+        self.ring.state.store(self.tail << 1 | 1, Ordering::Relaxed);
+        light_fence();
+    }
+
+    /// Publishes an event. Visible to the consumer when this returns.
+    ///
+    /// # Safety
+    /// [`has_room`](Self::has_room) returned true since the last publication.
+    #[inline(always)]
+    pub(crate) unsafe fn publish(&mut self, tag: u32, body: T) {
+        debug_assert!(self.tail - self.head < self.ring.capacity(), "publish without room");
+        let slot = self.ring.slot(self.tail);
+        // SAFETY: this is the one producer, and the consumer has released the slot: head > tail - capacity.
+        unsafe { slot.fill(self.ring.lap(self.tail), tag, body) };
+        self.tail += 1;
+    }
+
+    /// Clears the busy mark. After this the caller looks whether the shard sleeps.
+    #[inline(always)]
+    pub(crate) fn end(&mut self) {
+        self.ring.state.store(self.tail << 1, Ordering::Release);
+        light_fence();
+    }
+
+    /// Declares the producer gone.
+    pub(crate) fn orphan(&self) {
+        self.ring.orphaned.store(true, Ordering::Release);
+    }
+}
+
+/// The consumer's end.
+#[derive(Debug)]
+pub(crate) struct Outlet<T> {
+    ring: Arc<Ring<T>>,
+    /// Next position to read; `head..next` has been read and not yet released.
+    next: u64,
+    /// The consumer's copy of `ring.head`.
+    head: u64,
+}
+
+impl<T> Outlet<T> {
+    /// Takes over a ring whose former consumer, if any, is gone.
+    pub(crate) fn new(ring: Arc<Ring<T>>) -> Self {
+        let head = ring.released();
+        Self { ring, next: head, head }
+    }
+
+    pub(crate) fn ring(&self) -> &Arc<Ring<T>> {
+        &self.ring
+    }
+
+    /// The next event, if one is published.
+    #[inline(always)]
+    pub(crate) fn peek(&self) -> Option<&Slot<T>> {
+        let slot = self.ring.slot(self.next);
+        slot.is_filled(self.ring.lap(self.next)).then_some(slot)
+    }
+
+    /// Moves past the event that [`peek`](Self::peek) returned.
+    #[inline(always)]
+    pub(crate) fn advance(&mut self) {
+        self.next += 1;
+    }
+
+    /// How many events have been read and not yet released.
+    #[inline(always)]
+    pub(crate) fn unreleased(&self) -> u64 {
+        self.next - self.head
+    }
+
+    /// Drops the bodies that were read and gives their slots back; `false` when nothing was read.
+    ///
+    /// Dropping a body runs user code. A panic in it is passed to `on_panic` and costs nothing else: the index moves first.
+    pub(crate) fn release(
+        &mut self,
+        mut on_panic: impl FnMut(Box<dyn std::any::Any + Send>),
+    ) -> bool {
+        if self.next == self.head {
+            return false;
+        }
+        let mut position = self.head;
+        while position < self.next {
+            let dropped = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+                while position < self.next {
+                    let slot = self.ring.slot(position);
+                    position += 1;
+                    // SAFETY: read and not released, so filled and ours; the position has moved past it.
+                    unsafe { slot.drop_body() };
+                }
+            }));
+            if let Err(payload) = dropped {
+                on_panic(payload);
+            }
+        }
+        self.head = self.next;
+        self.ring.head.store(self.head, Ordering::Release);
+        true
+    }
+
+    /// Wakes waiters when a good part of the ring is free. A full fence must lie between
+    /// [`release`](Self::release) and this.
+    #[inline(always)]
+    pub(crate) fn wake_waiters(&self) {
+        if self.ring.waiters.any() {
+            self.wake_if_free();
+        }
+    }
+
+    #[cold]
+    fn wake_if_free(&self) {
+        let capacity = self.ring.capacity();
+        let free = capacity - (self.ring.published() - self.head);
+        // A producer that waits found the ring full, so all of it is going to be read and the threshold is reached.
+        if free * 2 >= capacity {
+            self.ring.waiters.wake(free as usize);
+        }
+    }
+}

@@ -1,0 +1,88 @@
+//! One place of a ring: a header word that says whose turn it is, and the body behind it.
+
+use std::mem::MaybeUninit;
+
+use crate::sync::{AtomicU64, Ordering, UnsafeCell};
+
+/// A slot: 64 bytes for a body of up to 56.
+///
+/// The header holds the lap in its upper and a tag in its lower half. The producer stores it last, with Release;
+/// the consumer polls it with Acquire. While the header shows the consumer's lap the body is initialised and nobody
+/// writes it; otherwise the body belongs to the producer.
+#[repr(C, align(64))]
+pub(crate) struct Slot<T> {
+    header: AtomicU64,
+    body: UnsafeCell<MaybeUninit<T>>,
+}
+
+impl<T> Slot<T> {
+    /// A slot outside any ring, with its body in place.
+    pub(crate) fn filled(tag: u32, body: T) -> Self {
+        Self {
+            header: AtomicU64::new(u64::from(tag)),
+            body: UnsafeCell::new(MaybeUninit::new(body)),
+        }
+    }
+
+    /// An empty slot of a ring: lap 0, which no consumer waits for first.
+    #[cfg(loom)]
+    pub(crate) fn empty() -> Self {
+        Self { header: AtomicU64::new(0), body: UnsafeCell::new(MaybeUninit::uninit()) }
+    }
+
+    /// The tag of a filled slot.
+    #[inline(always)]
+    pub(crate) fn tag(&self) -> u32 {
+        // Whoever may call this has seen the slot filled with Acquire, and nobody writes a filled slot.
+        self.header.load(Ordering::Relaxed) as u32
+    }
+
+    /// Whether the slot has been filled on lap `lap`.
+    #[inline(always)]
+    pub(crate) fn is_filled(&self, lap: u32) -> bool {
+        (self.header.load(Ordering::Acquire) >> 32) as u32 == lap
+    }
+
+    /// Writes the body, then makes it visible.
+    ///
+    /// # Safety
+    /// The caller is the one producer of the ring, and the consumer has released the slot.
+    #[inline(always)]
+    pub(crate) unsafe fn fill(&self, lap: u32, tag: u32, body: T) {
+        self.body.with_mut(|place| {
+            // SAFETY: a released slot belongs to the one producer, so nobody else reads or writes the body.
+            unsafe { (*place).write(body) };
+        });
+        self.header.store(u64::from(lap) << 32 | u64::from(tag), Ordering::Release);
+    }
+
+    /// The body of a filled slot.
+    ///
+    /// # Safety
+    /// The slot is filled, and stays so while the reference lives.
+    #[inline(always)]
+    pub(crate) unsafe fn body(&self) -> &T {
+        // SAFETY: a filled slot has an initialised body that nobody writes.
+        self.body.with(|place| unsafe { (*place).assume_init_ref() })
+    }
+
+    /// Moves the body out.
+    ///
+    /// # Safety
+    /// The slot is filled, the caller is its only user, and the body is not used again.
+    #[inline(always)]
+    pub(crate) unsafe fn take(&self) -> T {
+        // SAFETY: as above; the caller gives up the body in the slot.
+        self.body.with_mut(|place| unsafe { (*place).assume_init_read() })
+    }
+
+    /// Drops the body in place.
+    ///
+    /// # Safety
+    /// As for [`take`](Self::take).
+    #[inline(always)]
+    pub(crate) unsafe fn drop_body(&self) {
+        // SAFETY: as above.
+        self.body.with_mut(|place| unsafe { (*place).assume_init_drop() });
+    }
+}

@@ -1,0 +1,81 @@
+//! Who waits for room in a ring: the slow path of every emit that may wait.
+//!
+//! One list serves tasks and blocked threads, because a blocked thread is a waker that unparks it.
+//! Two rules keep wake-ups from being lost:
+//!
+//! * A waiter enters the list, then looks at the ring again; the consumer frees slots, then looks at the list. Both
+//!   sides put a full fence in between, so at least one of them sees the other.
+//! * A waiter that was woken and does not use the room (its future was dropped, or its task moved to a thread with
+//!   another ring) passes the wake-up on, see [`Ring::pass_on`](super::Ring::pass_on).
+
+use std::collections::BTreeMap;
+use std::task::Waker;
+
+use crate::sync::{AtomicBool, Mutex, Ordering, fence, lock};
+
+/// A place in the list of waiters; ids grow, so the oldest waiter is woken first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct WaiterId(u64);
+
+#[derive(Debug)]
+pub(crate) struct Waiters {
+    /// False while the list is empty. Changed under the lock only; read by the consumer once per batch.
+    any: AtomicBool,
+    list: Mutex<List>,
+}
+
+#[derive(Debug, Default)]
+struct List {
+    next: u64,
+    wakers: BTreeMap<WaiterId, Waker>,
+}
+
+impl Waiters {
+    pub(super) fn new() -> Self {
+        Self { any: AtomicBool::new(false), list: Mutex::new(List::default()) }
+    }
+
+    /// Enters the list; also tells whether others are in it. The caller must look at the ring again before it waits.
+    pub(super) fn enter(&self, waker: Waker) -> (WaiterId, bool) {
+        let mut list = lock(&self.list);
+        let id = WaiterId(list.next);
+        let behind_others = !list.wakers.is_empty();
+        list.next += 1;
+        list.wakers.insert(id, waker);
+        self.any.store(true, Ordering::Relaxed);
+        drop(list);
+        fence(Ordering::SeqCst);
+        (id, behind_others)
+    }
+
+    /// Leaves the list; false when the waiter had been woken before.
+    pub(super) fn leave(&self, id: WaiterId) -> bool {
+        let mut list = lock(&self.list);
+        let waker = list.wakers.remove(&id);
+        if list.wakers.is_empty() {
+            self.any.store(false, Ordering::Relaxed);
+        }
+        drop(list);
+        waker.is_some()
+    }
+
+    /// Whether somebody waits. A full fence must lie between the event that waiters wait for and this look.
+    #[inline]
+    pub(super) fn any(&self) -> bool {
+        self.any.load(Ordering::Relaxed)
+    }
+
+    /// Wakes the `count` oldest waiters.
+    pub(super) fn wake(&self, count: usize) {
+        for _ in 0..count {
+            let mut list = lock(&self.list);
+            let Some((_, waker)) = list.wakers.pop_first() else { return };
+            if list.wakers.is_empty() {
+                self.any.store(false, Ordering::Relaxed);
+            }
+            // A waker is foreign code: it runs without the lock.
+            drop(list);
+            waker.wake();
+        }
+    }
+}

@@ -1,0 +1,274 @@
+//! What everybody sees of a shard: its gate, its clock, the rings that lead to it, its counters.
+//!
+//! The thread behind it is in [`worker`](crate::worker).
+
+mod gate;
+
+use crossbeam_utils::CachePadded;
+
+use crate::clock::Clock;
+use crate::event::Body;
+use crate::ring::{Inlet, Ring};
+use crate::stats::{Cell, Cells, ProcessorCells, ShardStats, Summary};
+use crate::sync::{Arc, AtomicBool, AtomicU64, Mutex, Ordering, Shared, Spare};
+
+pub(crate) use gate::{Gate, Signals};
+
+/// Spare rings that a shard keeps for future producers.
+const SPARE_RINGS: usize = 32;
+
+/// All shards of one bus.
+#[derive(Debug)]
+pub(crate) struct Mesh {
+    /// Tells buses of one process apart.
+    pub(crate) id: u64,
+    /// How often an event may be derived from another.
+    pub(crate) hop_limit: u8,
+    pub(crate) shards: Box<[Shard]>,
+}
+
+/// How far a worker has come, readable from outside while a processor is stuck.
+#[derive(Debug)]
+pub(crate) struct Progress {
+    /// Events completely processed. Written by the worker only; never decreases.
+    pub(crate) processed: AtomicU64,
+    /// Set when the deadline of a shutdown ran out: start no further event.
+    pub(crate) stop: AtomicBool,
+}
+
+/// One shard.
+#[derive(Debug)]
+pub(crate) struct Shard {
+    pub(crate) gate: Gate,
+    pub(crate) clock: Clock,
+    /// How far the worker has come; its `processed` counts towards the report.
+    pub(crate) progress: CachePadded<Progress>,
+    /// Events that some processor did not get through. Written by the worker only.
+    pub(crate) faulted: AtomicU64,
+    /// All events from outside that will ever come have been processed. Set once by the worker.
+    drained: AtomicBool,
+    /// Derived events that this shard's processors have sent, counted before they are visible. Written by the worker.
+    derived_sent: CachePadded<AtomicU64>,
+    /// Derived events that this shard has completely processed. Written by the worker.
+    derived_done: CachePadded<AtomicU64>,
+    rings: Shared<RingList>,
+    spare: Spare<Arc<Ring<Body>>>,
+    /// The ring of those that have none of their own: producers beyond the limit, and threads that are ending.
+    pub(crate) common: Mutex<Option<Inlet<Body>>>,
+    pub(crate) cells: ShardCells,
+    capacity: usize,
+    max_rings: usize,
+}
+
+/// The rings that lead to a shard. Replaced as a whole: the worker and the statistics read it without waiting.
+#[derive(Debug, Clone, Default)]
+struct RingList {
+    entries: Vec<Entry>,
+    /// What was published in rings that have left the list.
+    retired: u64,
+}
+
+#[derive(Debug, Clone)]
+struct Entry {
+    ring: Arc<Ring<Body>>,
+    /// What had been published in the ring when it joined the list.
+    base: u64,
+    /// Whether its producer is a shard.
+    internal: bool,
+}
+
+/// Counters that only the statistics read. Written by the worker, except for `refused`.
+#[derive(Debug)]
+pub(crate) struct ShardCells {
+    pub(crate) refused: CachePadded<std::sync::atomic::AtomicU64>,
+    pub(crate) drop_faults: Cell,
+    pub(crate) high_water: Cell,
+    pub(crate) batches: Cell,
+    pub(crate) batch_size: Cells,
+    pub(crate) parks: Cell,
+    pub(crate) parked_ns: Cell,
+    pub(crate) latency: Cells,
+    pub(crate) processors: arc_swap::ArcSwap<Vec<std::sync::Arc<ProcessorCells>>>,
+}
+
+impl Shard {
+    pub(crate) fn new(capacity: usize, max_rings: usize) -> Self {
+        Self {
+            gate: Gate::new(),
+            clock: Clock::new(),
+            progress: CachePadded::new(Progress {
+                processed: AtomicU64::new(0),
+                stop: AtomicBool::new(false),
+            }),
+            faulted: AtomicU64::new(0),
+            drained: AtomicBool::new(false),
+            derived_sent: CachePadded::new(AtomicU64::new(0)),
+            derived_done: CachePadded::new(AtomicU64::new(0)),
+            rings: Shared::new(RingList::default()),
+            spare: Spare::new(SPARE_RINGS),
+            common: Mutex::new(None),
+            cells: ShardCells {
+                refused: CachePadded::new(std::sync::atomic::AtomicU64::new(0)),
+                drop_faults: Cell::default(),
+                high_water: Cell::default(),
+                batches: Cell::default(),
+                batch_size: Cells::new(),
+                parks: Cell::default(),
+                parked_ns: Cell::default(),
+                latency: Cells::new(),
+                processors: arc_swap::ArcSwap::default(),
+            },
+            capacity,
+            max_rings,
+        }
+    }
+
+    /// Opens a ring to this shard: a spare one, or a new one. `None` when the shard has as many as the builder allows;
+    /// shards' own rings and the common one do not count.
+    ///
+    /// The ring is in the list when this returns, so an event published in it is seen by every round whose watermark lies
+    /// after this call.
+    pub(crate) fn open_ring(&self, limited: bool, internal: bool) -> Option<Inlet<Body>> {
+        if limited && self.rings.load().entries.len() >= self.max_rings {
+            return None;
+        }
+        let ring = self.spare.pop().unwrap_or_else(|| Arc::new(Ring::new(self.capacity)));
+        let entry = Entry { base: ring.published(), ring: ring.clone(), internal };
+        let inlet = Inlet::new(ring);
+        self.rings.update(|list| {
+            let mut list = list.clone();
+            list.entries.push(entry.clone());
+            list
+        });
+        self.gate.announce_rings();
+        Some(inlet)
+    }
+
+    /// Gives a ring up. The worker drains it and keeps it for the next producer.
+    pub(crate) fn close_ring(&self, inlet: &Inlet<Body>) {
+        inlet.orphan();
+        self.gate.announce_rings();
+    }
+
+    /// The rings that lead to this shard, each with whether its producer is a shard; for the worker.
+    pub(crate) fn rings(&self) -> Vec<(Arc<Ring<Body>>, bool)> {
+        let list = self.rings.load();
+        list.entries.iter().map(|entry| (entry.ring.clone(), entry.internal)).collect()
+    }
+
+    /// Takes a drained ring out of the list; for the worker.
+    pub(crate) fn retire_ring(&self, ring: &Arc<Ring<Body>>) {
+        self.rings.update(|list| {
+            let mut next = RingList { entries: Vec::new(), retired: list.retired };
+            for entry in &list.entries {
+                if Arc::ptr_eq(&entry.ring, ring) {
+                    next.retired += ring.published() - entry.base;
+                } else {
+                    next.entries.push(entry.clone());
+                }
+            }
+            next
+        });
+        // Tasks of the thread that is gone may still wait here, and will find the rings of other threads.
+        ring.wake_all();
+        // Beyond a few spare rings the memory goes back.
+        let _ = self.spare.push(ring.clone());
+    }
+
+    /// Events accepted so far.
+    pub(crate) fn accepted(&self) -> u64 {
+        let list = self.rings.load();
+        let live = list.entries.iter().map(|entry| entry.ring.published() - entry.base);
+        list.retired + live.sum::<u64>()
+    }
+
+    pub(crate) fn processed(&self) -> u64 {
+        self.progress.processed.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn faulted(&self) -> u64 {
+        self.faulted.load(Ordering::Acquire)
+    }
+
+    /// Wakes every emit that waits for room in a ring of this shard: the shard has been closed.
+    pub(crate) fn wake_waiting(&self) {
+        for entry in &self.rings.load().entries {
+            entry.ring.wake_all();
+        }
+    }
+
+    /// Counts a derived event before it is published; for emits on a shard's thread, `self` being the sending shard.
+    pub(crate) fn count_derived(&self) {
+        let sent = self.derived_sent.load(Ordering::Relaxed);
+        self.derived_sent.store(sent + 1, Ordering::Release);
+    }
+
+    /// Counts derived events that have been processed; for the worker.
+    pub(crate) fn count_derived_done(&self, count: u64) {
+        let done = self.derived_done.load(Ordering::Relaxed);
+        self.derived_done.store(done + count, Ordering::Release);
+    }
+
+    /// Declares that every event from outside that was ever accepted has been processed; for the worker.
+    pub(crate) fn set_drained(&self) {
+        self.drained.store(true, Ordering::Release);
+    }
+
+    pub(crate) fn stats(&self, shard: usize) -> ShardStats {
+        // What is processed is read before what is accepted: the first can then never exceed the second.
+        let processed = self.processed();
+        let faulted = self.faulted();
+        let list = self.rings.load();
+        let accepted = self.accepted();
+        let cells = &self.cells;
+        let summary = |cells: &Cells| {
+            let mut summary = Summary::empty();
+            cells.add_to(&mut summary);
+            summary
+        };
+        ShardStats {
+            shard,
+            accepted,
+            refused: cells.refused.load(Ordering::Relaxed),
+            processed,
+            faulted,
+            drop_faults: cells.drop_faults.get(),
+            depth: accepted.saturating_sub(processed + faulted),
+            high_water: cells.high_water.get(),
+            rings: list.entries.len(),
+            batches: cells.batches.get(),
+            batch_size: summary(&cells.batch_size),
+            parks: cells.parks.get(),
+            parked_ns: cells.parked_ns.get(),
+            latency: summary(&cells.latency),
+            processors: cells.processors.load().iter().map(|cells| cells.snapshot()).collect(),
+        }
+    }
+}
+
+impl Mesh {
+    /// Whether no shard processes anything any more.
+    pub(crate) fn is_over(&self) -> bool {
+        self.shards.iter().all(|shard| shard.gate.is_over())
+    }
+
+    /// Sums a counter over the shards.
+    pub(crate) fn sum(&self, counter: impl Fn(&Shard) -> u64) -> u64 {
+        self.shards.iter().map(counter).sum()
+    }
+}
+
+/// Whether every event of the bus has been processed and none can come any more.
+///
+/// Events that processors derive travel between shards while a bus drains, so "all rings are empty" is not enough. This is the
+/// four-counter method of F. Mattern, "Algorithms for Distributed Termination Detection" (1987): when every shard has drained
+/// what comes from outside, and the sum of derived events done, *read first*, equals the sum sent, read second,
+/// then none was under way in between, and none can arise again.
+pub(crate) fn is_quiescent(mesh: &Mesh) -> bool {
+    if !mesh.shards.iter().all(|shard| shard.drained.load(Ordering::Acquire)) {
+        return false;
+    }
+    let done = mesh.sum(|shard| shard.derived_done.load(Ordering::Acquire));
+    let sent = mesh.sum(|shard| shard.derived_sent.load(Ordering::Acquire));
+    done == sent
+}

@@ -1,0 +1,104 @@
+//! How a shard waits: how long it looks again, and when it sleeps.
+
+use std::hint::spin_loop;
+
+use crate::clock;
+use crate::sync::thread;
+
+/// How a shard waits for events when its rings are empty.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+#[non_exhaustive]
+pub enum WaitStrategy {
+    /// Never sleeps: the lowest latency, for one core per shard. On a machine with fewer cores than busy threads it slows everything
+    /// down.
+    BusySpin,
+    /// Looks again for some microseconds, then lets other threads run, then sleeps until it is woken. An idle bus costs nothing.
+    #[default]
+    Adaptive,
+    /// Sleeps as soon as there is nothing to do: the least processor time, at the price of a wake-up for the first event after a pause.
+    Park,
+}
+
+/// A round that found at least this many events is followed by the next at once.
+const FULL_ROUND: usize = 64;
+/// The longest pause after a round that found few events, in spin hints.
+const LONGEST_PAUSE: u32 = 100;
+/// Events that come more slowly than one in this many nanoseconds are not worth waiting for.
+const DENSE_NANOS: u64 = 250;
+
+/// Empty rounds with a spin hint in between, before other threads are let run.
+const SPINS: u32 = 64;
+/// Empty rounds with a yield in between, before the worker sleeps.
+const YIELDS: u32 = 8;
+/// Empty rounds before processors are flushed, so that a stream with small gaps does not flush at every gap.
+const FLUSH_AFTER: u32 = 16;
+
+/// What to do after a round that found nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Step {
+    /// Look again.
+    Again,
+    /// Flush the processors, then look again.
+    Flush,
+    /// Sleep.
+    Park,
+}
+
+/// The state of waiting of one worker.
+#[derive(Debug)]
+pub(crate) struct Waiting {
+    strategy: WaitStrategy,
+    empty_rounds: u32,
+    dense_ticks: u64,
+    last_stamp: u64,
+}
+
+impl Waiting {
+    pub(crate) fn new(strategy: WaitStrategy) -> Self {
+        Self {
+            strategy,
+            empty_rounds: 0,
+            dense_ticks: clock::rate().to_ticks(DENSE_NANOS).max(1),
+            last_stamp: 0,
+        }
+    }
+
+    /// After a round that read `events` events, the last one stamped `stamp`.
+    ///
+    /// A consumer that looks at the very next slot at once takes the cache line away from the producer that is about to
+    /// write it, for every single event; a pause in which a few dozen events gather triples the rate of both. The stamps
+    /// tell a dense stream, which is worth a pause, from single events, which are not kept waiting.
+    #[inline]
+    pub(super) fn after_round(&mut self, events: usize, stamp: u64) {
+        self.empty_rounds = 0;
+        let elapsed = stamp.saturating_sub(self.last_stamp);
+        self.last_stamp = stamp;
+        if events < FULL_ROUND && elapsed < self.dense_ticks * events as u64 && !cfg!(loom) {
+            for _ in 0..LONGEST_PAUSE {
+                spin_loop();
+            }
+        }
+    }
+
+    /// After a round that found nothing.
+    #[inline]
+    pub(super) fn after_nothing(&mut self) -> Step {
+        self.empty_rounds = self.empty_rounds.saturating_add(1);
+        if cfg!(loom) {
+            // Every look at an unchanged ring is a state to explore; the model goes to sleep at once.
+            return Step::Park;
+        }
+        match self.strategy {
+            WaitStrategy::Park => return Step::Park,
+            WaitStrategy::Adaptive if self.empty_rounds > SPINS + YIELDS => return Step::Park,
+            WaitStrategy::Adaptive if self.empty_rounds > SPINS => thread::yield_now(),
+            _ => spin_loop(),
+        }
+        if self.empty_rounds == FLUSH_AFTER { Step::Flush } else { Step::Again }
+    }
+
+    /// After a sleep.
+    pub(super) fn after_park(&mut self) {
+        self.empty_rounds = 0;
+    }
+}

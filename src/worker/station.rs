@@ -1,0 +1,260 @@
+//! One processor on one shard: its instance, and the supervision of its faults.
+
+use std::any::Any;
+use std::collections::VecDeque;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::{Duration, Instant};
+
+use crate::clock;
+use crate::emit::Emitter;
+use crate::event::Event;
+use crate::event::delivery::{deliver, touched_in};
+use crate::processor::{
+    BoxError, Fault, FaultPolicy, FaultSite, Hook, Make, Processor, ShardContext, panic_text,
+    tracked, untracked,
+};
+use crate::shard::Progress;
+use crate::stats::ProcessorCells;
+
+use super::control::Filter;
+
+/// What a shard's stations have in common.
+pub(crate) struct Supervisor {
+    pub(crate) shard: usize,
+    pub(crate) shards: usize,
+    pub(crate) policy: FaultPolicy,
+    pub(crate) hook: Option<Hook>,
+    pub(crate) emitter: Emitter,
+}
+
+impl Supervisor {
+    /// Reports a fault: to `tracing`, and to the hook, whose own panic ends here.
+    pub(super) fn report(&self, fault: &Fault<'_>) {
+        let called = catch_unwind(AssertUnwindSafe(|| {
+            tracing::error!(
+                shard = fault.shard,
+                processor = fault.processor,
+                site = %fault.site,
+                message = fault.message,
+                "fault"
+            );
+            if let Some(hook) = &self.hook {
+                hook(fault);
+            }
+        }));
+        if let Err(payload) = called {
+            let message = panic_text(payload);
+            // A subscriber that panics would panic here again; there is nobody left to tell.
+            let _ = catch_unwind(|| tracing::error!(message, "the fault hook panicked"));
+        }
+    }
+
+    /// Builds an instance on this thread.
+    pub(super) fn make(
+        &self,
+        make: &Make,
+        name: &str,
+        generation: u64,
+    ) -> Result<Box<dyn Processor>, String> {
+        let context = ShardContext {
+            shard: self.shard,
+            shards: self.shards,
+            processor: name.to_owned(),
+            generation,
+            emitter: self.emitter.clone(),
+        };
+        let made: Result<Result<_, BoxError>, _> =
+            catch_unwind(AssertUnwindSafe(|| untracked(|| make(&context))));
+        match made {
+            Ok(Ok(instance)) => Ok(instance),
+            Ok(Err(error)) => Err(error.to_string()),
+            Err(payload) => Err(format!("panicked: {}", panic_text(payload))),
+        }
+    }
+}
+
+/// How the delivery of a batch to one processor went.
+pub(super) struct Delivery<'a> {
+    pub(super) supervisor: &'a Supervisor,
+    /// Where to report progress, with the count before the batch; only for the last processor in line, and only when it
+    /// gets every event.
+    pub(super) track: Option<(&'a Progress, u64)>,
+    /// Called with the index of each event that the processor did not get through.
+    pub(super) lost: &'a mut dyn FnMut(usize),
+}
+
+/// A processor's place on a shard.
+pub(crate) struct Station {
+    pub(super) name: String,
+    pub(super) filter: Filter,
+    make: Make,
+    generation: u64,
+    /// `None` while the processor is in quarantine.
+    instance: Option<Box<dyn Processor>>,
+    pub(super) cells: Arc<ProcessorCells>,
+    /// When faults happened, for the quarantine's period.
+    recent_faults: VecDeque<Instant>,
+    /// Whether events have come since the last flush.
+    dirty: bool,
+}
+
+impl Station {
+    pub(super) fn open(
+        supervisor: &Supervisor,
+        name: &str,
+        filter: Filter,
+        make: Make,
+        generation: u64,
+    ) -> Result<Self, String> {
+        let instance = supervisor.make(&make, name, generation)?;
+        Ok(Self {
+            name: name.to_owned(),
+            filter,
+            make,
+            generation,
+            instance: Some(instance),
+            cells: Arc::new(ProcessorCells::new(name.to_owned(), generation)),
+            recent_faults: VecDeque::new(),
+            dirty: false,
+        })
+    }
+
+    /// Hands a batch to the instance, and goes on behind every event that it panics on.
+    pub(super) fn deliver(&mut self, events: &[&Event], delivery: Delivery<'_>) {
+        let Delivery { supervisor, track, lost } = delivery;
+        let mut start = 0;
+        let mut track = track;
+        let began = clock::now();
+        while start < events.len() {
+            let rest = &events[start..];
+            let Some(instance) = &mut self.instance else {
+                self.cells.skipped.add(rest.len() as u64);
+                (start..events.len()).for_each(&mut *lost);
+                break;
+            };
+            self.dirty = true;
+            let call = || match track {
+                Some((progress, base)) => tracked(progress, base, || instance.process_batch(rest)),
+                None => untracked(|| instance.process_batch(rest)),
+            };
+            let Err(payload) = catch_unwind(AssertUnwindSafe(|| deliver(rest, call))) else {
+                self.cells.events.add(rest.len() as u64);
+                break;
+            };
+            // A panic before the first event was touched is put on the first one: something must move on.
+            let culprit = touched_in(rest).unwrap_or(0);
+            self.cells.events.add(culprit as u64);
+            self.cells.faults.add(1);
+            lost(start + culprit);
+            if let Some((_, base)) = &mut track {
+                *base += culprit as u64;
+            }
+            start += culprit + 1;
+            self.fault(supervisor, FaultSite::Process, payload, Some(rest[culprit]));
+            self.apply_policy(supervisor);
+        }
+        let nanos = clock::ticks_to_nanos(clock::now().saturating_sub(began));
+        let count = events.len() as u64;
+        self.cells.time.record(nanos / count, count);
+    }
+
+    /// Calls `flush` if there was anything since the last time; whether there was.
+    pub(super) fn flush(&mut self, supervisor: &Supervisor) -> bool {
+        if !std::mem::take(&mut self.dirty) {
+            return false;
+        }
+        let Some(instance) = &mut self.instance else { return false };
+        if let Err(payload) = catch_unwind(AssertUnwindSafe(|| untracked(|| instance.flush()))) {
+            self.cells.faults.add(1);
+            self.fault(supervisor, FaultSite::Flush, payload, None);
+            self.apply_policy(supervisor);
+        }
+        true
+    }
+
+    /// Flushes, shuts down and drops the instance.
+    pub(super) fn close(mut self, supervisor: &Supervisor) {
+        self.flush(supervisor);
+        self.end_instance(supervisor);
+    }
+
+    fn end_instance(&mut self, supervisor: &Supervisor) {
+        let Some(mut instance) = self.instance.take() else { return };
+        if let Err(payload) = catch_unwind(AssertUnwindSafe(|| untracked(|| instance.shutdown()))) {
+            self.cells.faults.add(1);
+            self.fault(supervisor, FaultSite::Shutdown, payload, None);
+        }
+        if let Err(payload) = catch_unwind(AssertUnwindSafe(|| drop(instance))) {
+            self.cells.faults.add(1);
+            self.fault(supervisor, FaultSite::ProcessorDrop, payload, None);
+        }
+    }
+
+    fn fault(
+        &self,
+        supervisor: &Supervisor,
+        site: FaultSite,
+        payload: Box<dyn Any + Send>,
+        event: Option<&Event>,
+    ) {
+        let message = panic_text(payload);
+        self.report(supervisor, site, &message, event);
+    }
+
+    fn report(
+        &self,
+        supervisor: &Supervisor,
+        site: FaultSite,
+        message: &str,
+        event: Option<&Event>,
+    ) {
+        let (shard, processor) = (supervisor.shard, self.name.as_str());
+        supervisor.report(&Fault { site, shard, processor, message, event });
+    }
+
+    /// What follows a panic in `process` or `flush`.
+    fn apply_policy(&mut self, supervisor: &Supervisor) {
+        match supervisor.policy {
+            FaultPolicy::Skip => {}
+            FaultPolicy::Restart => self.restart(supervisor),
+            FaultPolicy::Quarantine { after, within } => {
+                if self.too_many_faults(after, within) {
+                    self.quarantine(supervisor);
+                }
+            }
+        }
+    }
+
+    fn restart(&mut self, supervisor: &Supervisor) {
+        self.end_instance(supervisor);
+        match supervisor.make(&self.make, &self.name, self.generation) {
+            Ok(instance) => {
+                self.cells.restarts.add(1);
+                self.instance = Some(instance);
+            }
+            Err(message) => {
+                self.cells.faults.add(1);
+                self.report(supervisor, FaultSite::Factory, &message, None);
+                self.quarantine(supervisor);
+            }
+        }
+    }
+
+    fn too_many_faults(&mut self, after: u32, within: Duration) -> bool {
+        let now = Instant::now();
+        self.recent_faults.push_back(now);
+        while self.recent_faults.front().is_some_and(|&fault| now.duration_since(fault) > within) {
+            self.recent_faults.pop_front();
+        }
+        self.recent_faults.len() >= after.max(1) as usize
+    }
+
+    fn quarantine(&mut self, supervisor: &Supervisor) {
+        self.end_instance(supervisor);
+        self.recent_faults = VecDeque::new();
+        self.cells.quarantined.store(true, Relaxed);
+        tracing::error!(shard = supervisor.shard, processor = self.name, "processor in quarantine");
+    }
+}
