@@ -58,8 +58,8 @@ pub(crate) struct Args {
     pub(crate) max_types: u32,
 
     /// How many of the hottest keys are reported
-    #[arg(long, value_name = "N", default_value_t = 10)]
-    pub(crate) top: usize,
+    #[arg(long, value_name = "N", default_value_t = 10, value_parser = value_parser!(u32).range(1..))]
+    pub(crate) top: u32,
 
     /// How long an interrupted run may take to process what it has read
     #[arg(long, value_name = "SECONDS", default_value_t = 10, value_parser = value_parser!(u64).range(..=1_000_000))]

@@ -1,6 +1,6 @@
 //! `keylane run`: an input of events, read by reader threads, routed by key, processed on shards, and reported.
 //!
-//! `args` (what is asked for) -> `input` (bytes to records) -> `readers` (records to the bus, in order) -> the bus -> `count`, `ndjson`
+//! `args` (what is asked for) -> `input` (bytes to records) -> `readers` and `turns` (records to the bus, in order) -> the bus -> `count`, `ndjson`
 //! (processors) -> `report`. Beside them `progress` and `diagnostics` (standard error) and `interrupt` (Ctrl-C).
 
 mod args;
@@ -13,6 +13,7 @@ mod ndjson;
 mod progress;
 mod readers;
 mod report;
+mod turns;
 mod types;
 
 use std::io::{self, Write};
@@ -29,8 +30,9 @@ use input::chunks::{Chunks, ReadError};
 use input::source::{Identity, Source, duplicate};
 use keylane::{Bus, FaultPolicy, NoopProcessorFactory, ShutdownReport};
 use ndjson::Output;
-use readers::{End, Plan, Readers};
+use readers::{Plan, Readers};
 use report::Report;
+use turns::End;
 
 use crate::exit::Exit;
 
@@ -59,6 +61,7 @@ pub(crate) fn run(args: &Args) -> Exit {
 /// Everything that is opened before the first event: what can go wrong here ends the run with nothing lost.
 struct Run<'a> {
     args: &'a Args,
+    shards: usize,
     source: Source,
     outputs: Vec<Arc<Output>>,
 }
@@ -68,6 +71,7 @@ impl<'a> Run<'a> {
     fn prepare(args: &'a Args) -> Result<Self, String> {
         let source = Source::open(&args.file)
             .map_err(|error| format!("cannot read {}: {error}", input::source::name(&args.file)))?;
+        let shards = args.shards.map_or_else(default_shards, usize::from);
         let mut outputs: Vec<Arc<Output>> = Vec::new();
         for (index, spec) in args.processors.iter().enumerate() {
             if args.processors[..index].contains(spec) {
@@ -75,8 +79,8 @@ impl<'a> Run<'a> {
             }
             let Spec::Ndjson(path) = spec else { continue };
             let name = input::source::name(path);
-            let output =
-                Output::open(path).map_err(|error| format!("cannot write to {name}: {error}"))?;
+            let output = Output::open(path, shards)
+                .map_err(|error| format!("cannot write to {name}: {error}"))?;
             if let Some(identity) = output.identity() {
                 let other = if source.identity == Some(identity) {
                     Some("the input; choose another file")
@@ -93,17 +97,16 @@ impl<'a> Run<'a> {
             }
             outputs.push(Arc::new(output));
         }
-        Ok(Self { args, source, outputs })
+        Ok(Self { args, shards, source, outputs })
     }
 
     /// Builds the bus and starts to read.
     fn start(self) -> Result<Running<'a>, String> {
-        let Self { args, source, outputs } = self;
+        let Self { args, shards, source, outputs } = self;
         let bar = progress::line(!args.json && !args.quiet, source.size);
         let diagnostics = Diagnostics::around(bar.clone());
         let (sender, notices) = mpsc::channel();
 
-        let shards = args.shards.map_or_else(default_shards, usize::from);
         let counts = args.processors.contains(&Spec::Count).then(|| Counts::new(shards));
         let of_faults = diagnostics.clone();
         let mut builder = Bus::builder()
@@ -233,7 +236,7 @@ impl Running<'_> {
             shutdown,
             stats,
             counts: self.counts.as_deref().map(|counts| (counts, &types)),
-            top: self.args.top,
+            top: self.args.top as usize,
             outputs: self.outputs.iter().map(|output| output.written()).collect(),
         });
         let exit = report.exit();

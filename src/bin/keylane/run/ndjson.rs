@@ -12,12 +12,13 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::Sender;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
+use crossbeam_utils::CachePadded;
 use keylane::{Event, Processor, ShardContext, for_each};
 
 use super::Notice;
 use super::diagnostics::Diagnostics;
 use super::input::record::Record;
-use super::input::source::{Identity, duplicate};
+use super::input::source::{self, Identity, duplicate};
 use crate::printable;
 
 /// How many bytes an instance gathers before it writes, as long as the shard has more to read.
@@ -30,11 +31,13 @@ pub(crate) struct Output {
     pub(crate) name: String,
     /// Which file it is, if it is a regular one.
     identity: Option<Identity>,
+    /// Others may have written to it, or may yet: a pipe, a device, or a standard output that appends. Nothing in it is ours to cut off.
+    shared: bool,
     /// Lines go to a terminal: what acts on it is escaped.
     terminal: bool,
     end: Mutex<WriteEnd>,
-    /// Events that were to be written.
-    seen: AtomicU64,
+    /// Events that were to be written, by shard: each counts where no other writes.
+    seen: Box<[CachePadded<AtomicU64>]>,
     /// Events whose lines are in the file, whole.
     written: AtomicU64,
     failure: OnceLock<String>,
@@ -63,12 +66,12 @@ pub(crate) struct Written {
 }
 
 impl Output {
-    /// Opens the file at `path`, or standard output if that is `-`, without changing it yet.
+    /// Opens the file at `path`, or standard output if that is `-`, for that many shards, without changing it yet.
     ///
     /// # Errors
     ///
     /// What the operating system says.
-    pub(crate) fn open(path: &Path) -> io::Result<Self> {
+    pub(crate) fn open(path: &Path, shards: usize) -> io::Result<Self> {
         let standard = path.as_os_str() == "-";
         let file = if standard {
             duplicate(io::stdout())?
@@ -76,16 +79,14 @@ impl Output {
             // Not truncated yet: it may turn out to be the input.
             OpenOptions::new().write(true).create(true).truncate(false).open(path)?
         };
+        let identity = Identity::of(&file.metadata()?);
         Ok(Self {
-            name: if standard {
-                "standard output".to_owned()
-            } else {
-                printable::plain(&path.to_string_lossy(), 200)
-            },
-            identity: Identity::of(&file.metadata()?),
+            name: if standard { "standard output".to_owned() } else { source::name(path) },
+            identity,
+            shared: standard || identity.is_none(),
             terminal: file.is_terminal(),
             end: Mutex::new(WriteEnd { file, whole: 0 }),
-            seen: AtomicU64::new(0),
+            seen: (0..shards).map(|_| CachePadded::default()).collect(),
             written: AtomicU64::new(0),
             failure: OnceLock::new(),
             report: OnceLock::new(),
@@ -109,8 +110,7 @@ impl Output {
     ) -> io::Result<()> {
         let _ = self.report.set((diagnostics, notices));
         let end = self.end.lock().unwrap_or_else(PoisonError::into_inner);
-        // Standard output may have been opened to append to, and what is there is not ours to drop.
-        if self.identity.is_some() && self.name != "standard output" {
+        if !self.shared {
             end.file.set_len(0)?;
         }
         Ok(())
@@ -121,16 +121,22 @@ impl Output {
         self: &Arc<Self>,
     ) -> impl Fn(&ShardContext) -> Ndjson + Send + Sync + use<> {
         let output = Arc::clone(self);
-        move |_: &ShardContext| Ndjson { output: Arc::clone(&output), lines: Vec::new(), events: 0 }
+        move |cx: &ShardContext| Ndjson {
+            output: Arc::clone(&output),
+            shard: cx.shard(),
+            lines: Vec::new(),
+            events: 0,
+        }
     }
 
     /// How it ended, or stands.
     pub(crate) fn written(&self) -> Written {
         let written = self.written.load(Ordering::Relaxed);
+        let seen: u64 = self.seen.iter().map(|seen| seen.load(Ordering::Relaxed)).sum();
         Written {
             path: self.name.clone(),
             written,
-            unwritten: self.seen.load(Ordering::Relaxed).saturating_sub(written),
+            unwritten: seen.saturating_sub(written),
             error: self.failure.get().cloned(),
         }
     }
@@ -147,7 +153,7 @@ impl Output {
             let count = memchr::memchr_iter(b'\n', &lines[..whole]).count() as u64;
             self.written.fetch_add(count, Ordering::Relaxed);
             end.whole += whole as u64;
-            if self.identity.is_some() && self.name != "standard output" {
+            if !self.shared {
                 // The torn line at the end would be a bad line for the next reader. What cannot be mended stays.
                 let _ = end.file.set_len(end.whole);
             }
@@ -188,6 +194,7 @@ fn write_as_far_as_possible(file: &mut File, bytes: &[u8]) -> (usize, io::Result
 #[derive(Debug)]
 pub(crate) struct Ndjson {
     output: Arc<Output>,
+    shard: usize,
     /// Lines to be written.
     lines: Vec<u8>,
     /// How many they are.
@@ -212,7 +219,7 @@ impl Processor for Ndjson {
     fn process_batch(&mut self, events: &[&Event]) {
         for_each(events, |event| {
             let Some(record) = event.get::<Record>() else { return };
-            self.output.seen.fetch_add(1, Ordering::Relaxed);
+            self.output.seen[self.shard].fetch_add(1, Ordering::Relaxed);
             let json = if self.output.terminal {
                 printable::json(record.json())
             } else {

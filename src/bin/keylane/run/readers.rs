@@ -1,7 +1,6 @@
 //! The reader threads: from the input to the bus, in the order of the input.
 //!
-//! Each thread takes the next chunk of whole lines with a ticket, parses it, waits until all earlier tickets are done, and
-//! emits. Parsing, which is nearly all of the work, so runs on all threads at once; emitting runs in the order of the input, chunk
+//! Each thread takes the next chunk of whole lines with a [ticket](super::turns), parses it, waits for its turn, and emits. Parsing, which is nearly all of the work, so runs on all threads at once; emitting runs in the order of the input, chunk
 //! after chunk, and since the bus promises order across producers (an emit that returned before another began comes first),
 //! that alone keeps the order of every key. Nothing has to be known of a key before its turn, and whatever is decided during a turn
 //! is decided in the order of the lines: messages, the numbers of types, where `--strict` ends.
@@ -9,17 +8,18 @@
 use std::fmt::Write as _;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::Sender;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use keylane::{EventType, Key, Producer, Value};
 
 use super::Notice;
 use super::diagnostics::Diagnostics;
-use super::input::chunks::{Chunk, Chunks, ReadError};
+use super::input::chunks::{Chunk, Chunks};
 use super::input::in_flight;
 use super::input::line::{Parsed, parse_line};
 use super::input::refusal::{LineError, Reason};
+use super::turns::{End, Ticket, Turns};
 use super::types::TypeTable;
 
 /// What was read so far. Every line is blank, bad, accepted or refused.
@@ -35,21 +35,6 @@ pub(crate) struct Tally {
     pub(crate) accepted: u64,
     /// Events that the bus refused, because it had been shut down.
     pub(crate) refused: u64,
-}
-
-/// How the reading ended.
-#[derive(Debug)]
-pub(crate) enum End {
-    /// All of the input was read.
-    Complete,
-    /// Someone called [`Readers::stop`].
-    Stopped,
-    /// A bad line under `--strict`.
-    Strict,
-    /// The input could not be read on.
-    Failed(ReadError),
-    /// A reader thread panicked: the lines of its chunk are lost.
-    Panicked,
 }
 
 /// What the reader threads are to do.
@@ -80,9 +65,7 @@ pub(crate) struct Readers {
 struct Shared {
     /// Locked by the thread that reads, also while it waits for input.
     input: Mutex<Chunks>,
-    turns: Mutex<Turns>,
-    /// Signalled when a turn has passed.
-    passed: Condvar,
+    turns: Turns,
     /// Used by the thread whose turn it is, and by nobody else before the end.
     desk: Mutex<Desk>,
     progress: Progress,
@@ -96,18 +79,6 @@ struct Settings {
     in_flight: u64,
     strict: bool,
     diagnostics: Diagnostics,
-}
-
-/// Who may emit, and whether anybody may read.
-struct Turns {
-    /// Tickets given out: one for each chunk, in the order of the input.
-    given: u64,
-    /// The ticket whose turn it is.
-    current: u64,
-    /// Once set, no ticket is given out any more: how the reading ended.
-    end: Option<End>,
-    /// The chunks of the tickets that are still out are dropped.
-    cut: bool,
 }
 
 /// What the lines change, in their order.
@@ -144,8 +115,7 @@ impl Readers {
     pub(crate) fn start(plan: Plan, producers: Vec<Producer>) -> std::io::Result<Self> {
         let shared = Arc::new(Shared {
             input: Mutex::new(plan.chunks),
-            turns: Mutex::new(Turns { given: 0, current: 0, end: None, cut: false }),
-            passed: Condvar::new(),
+            turns: Turns::default(),
             desk: Mutex::new(Desk {
                 types: TypeTable::new(plan.max_types),
                 tally: Tally::default(),
@@ -161,6 +131,9 @@ impl Readers {
         });
         // The last thread to end drops the last of these.
         let done = Arc::new(SendOnDrop(plan.done));
+        // Nothing is read before all threads are there: without them, nothing has been begun.
+        let held = Arc::clone(&shared);
+        let input = held.input.lock().unwrap_or_else(PoisonError::into_inner);
         for (index, producer) in producers.into_iter().enumerate() {
             let (shared, done) = (Arc::clone(&shared), Arc::clone(&done));
             let body = move || {
@@ -168,8 +141,10 @@ impl Readers {
                 drop(done);
             };
             // Not to be joined: it may wait for input that never comes.
-            std::thread::Builder::new().name(format!("reader-{index}")).spawn(body)?;
+            let thread = std::thread::Builder::new().name(format!("reader-{index}")).spawn(body);
+            thread.inspect_err(|_| held.turns.end(End::Stopped))?;
         }
+        drop(input);
         Ok(Self { shared })
     }
 
@@ -177,25 +152,12 @@ impl Readers {
     ///
     /// A thread that waits for input goes on waiting; what it gets is dropped.
     pub(crate) fn stop(&self) {
-        self.shared.turns().end.get_or_insert(End::Stopped);
+        self.shared.turns.end(End::Stopped);
     }
 
     /// Waits until everything that was taken from the input has been emitted or refused; false if that took longer than `timeout`.
     pub(crate) fn settle(&self, timeout: Duration) -> bool {
-        let deadline = Instant::now() + timeout;
-        let mut turns = self.shared.turns();
-        while turns.current < turns.given {
-            let left = deadline.saturating_duration_since(Instant::now());
-            if left.is_zero() {
-                return false;
-            }
-            turns = self
-                .shared
-                .passed
-                .wait_timeout(turns, left)
-                .map_or_else(|poisoned| poisoned.into_inner().0, |(turns, _)| turns);
-        }
-        true
+        self.shared.turns.settle(timeout)
     }
 
     /// How far the reading is.
@@ -210,7 +172,7 @@ impl Readers {
 
     /// What was read, once everything has settled after the end or a [`stop`](Self::stop).
     pub(crate) fn finish(self) -> (Tally, TypeTable, End) {
-        let end = self.shared.turns().end.take();
+        let end = self.shared.turns.take_end();
         let mut desk = self.shared.desk.lock().unwrap_or_else(PoisonError::into_inner);
         let types = std::mem::replace(&mut desk.types, TypeTable::new(0));
         (desk.tally, types, end.unwrap_or(End::Complete))
@@ -227,10 +189,6 @@ impl Drop for SendOnDrop {
 }
 
 impl Shared {
-    fn turns(&self) -> MutexGuard<'_, Turns> {
-        self.turns.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     /// The life of a reader thread.
     fn read(&self, mut producer: Producer) {
         let mut spare = Vec::new();
@@ -238,7 +196,7 @@ impl Shared {
         while let Some((ticket, chunk)) = self.take(spare) {
             let lines = Lines::of(&chunk, self.plan.max_line);
             if ticket.wait() {
-                self.settle_lines(lines, &mut producer, &mut batch);
+                self.settle_lines(&ticket, lines, &mut producer, &mut batch);
             }
             drop(ticket);
             spare = chunk.lines;
@@ -248,29 +206,20 @@ impl Shared {
     /// Takes the next chunk of the input, with the ticket for its turn.
     fn take(&self, spare: Vec<u8>) -> Option<(Ticket<'_>, Chunk)> {
         let mut input = self.input.lock().unwrap_or_else(PoisonError::into_inner);
-        if self.turns().end.is_some() {
+        if self.turns.is_over() {
             return None;
         }
         in_flight::wait_below(self.plan.in_flight);
         let result = input.next(spare);
-        let mut turns = self.turns();
-        if turns.end.is_some() {
-            return None;
-        }
+        self.progress.bytes.store(input.bytes(), Ordering::Relaxed);
         match result {
-            Ok(Some(chunk)) => {
-                self.progress.bytes.store(input.bytes(), Ordering::Relaxed);
-                let number = turns.given;
-                turns.given += 1;
-                Some((Ticket { shared: self, number }, chunk))
-            }
+            Ok(Some(chunk)) => Some((self.turns.give()?, chunk)),
             Ok(None) => {
-                self.progress.bytes.store(input.bytes(), Ordering::Relaxed);
-                turns.end = Some(End::Complete);
+                self.turns.end(End::Complete);
                 None
             }
             Err(error) => {
-                turns.end = Some(End::Failed(error));
+                self.turns.end(End::Failed(error));
                 None
             }
         }
@@ -279,6 +228,7 @@ impl Shared {
     /// Does what the lines of a chunk ask for. For the thread whose turn it is.
     fn settle_lines(
         &self,
+        ticket: &Ticket<'_>,
         lines: Lines<'_>,
         producer: &mut Producer,
         batch: &mut Vec<(EventType, Value, Key)>,
@@ -308,7 +258,7 @@ impl Shared {
                 }
             }
             if tally.bad > before && self.plan.strict {
-                self.turns().cut_at(End::Strict);
+                ticket.cut(End::Strict);
                 break;
             }
         }
@@ -320,55 +270,11 @@ impl Shared {
                 let accepted = error.accepted() as u64;
                 tally.accepted += accepted;
                 tally.refused += count - accepted;
-                self.turns().cut_at(End::Stopped);
+                ticket.cut(End::Stopped);
             }
         }
         self.progress.events.store(tally.accepted, Ordering::Relaxed);
         self.progress.bad.store(tally.bad, Ordering::Relaxed);
-    }
-}
-
-impl Turns {
-    /// Ends the reading with the current turn: later chunks are dropped, even if they have been taken already.
-    fn cut_at(&mut self, end: End) {
-        // What happens in a turn comes before what was found ahead of it, such as the end of the input.
-        if !matches!(self.end, Some(End::Stopped)) {
-            self.end = Some(end);
-        }
-        self.cut = true;
-    }
-}
-
-/// The right to emit, after all earlier tickets.
-struct Ticket<'a> {
-    shared: &'a Shared,
-    number: u64,
-}
-
-impl<'a> Ticket<'a> {
-    fn wait_for_turn(&self) -> MutexGuard<'a, Turns> {
-        let mut turns = self.shared.turns();
-        while turns.current < self.number {
-            turns = self.shared.passed.wait(turns).unwrap_or_else(PoisonError::into_inner);
-        }
-        turns
-    }
-
-    /// Waits for the turn; false if the lines are to be dropped.
-    fn wait(&self) -> bool {
-        !self.wait_for_turn().cut
-    }
-}
-
-impl Drop for Ticket<'_> {
-    /// Passes the turn on, in order, whatever happened to the thread.
-    fn drop(&mut self) {
-        let mut turns = self.wait_for_turn();
-        if std::thread::panicking() {
-            turns.cut_at(End::Panicked);
-        }
-        turns.current += 1;
-        self.shared.passed.notify_all();
     }
 }
 

@@ -6,9 +6,9 @@
 
 use std::io::{self, ErrorKind, Read};
 
-/// How much one read asks for. Large enough that the cost of a call and of a hand-over vanishes, small enough to stay
-/// in a core's own cache.
-const READ: usize = 256 * 1024;
+/// How much one read asks for. Large enough that the cost of a call and of a hand-over vanishes. Twice as much reads no faster, and
+/// doubles the median latency, because the events of a chunk are emitted together and wait for each other.
+const READ: usize = 128 * 1024;
 
 /// A piece of the input: whole lines, and perhaps one that was too long behind them.
 #[derive(Debug, PartialEq, Eq)]
