@@ -150,6 +150,7 @@ impl Drop for Ticket<'_> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Barrier;
     use std::sync::atomic::{AtomicU64, Ordering};
 
     use super::*;
@@ -181,13 +182,27 @@ mod tests {
 
     #[test]
     fn work_is_finished_in_the_order_in_which_it_was_taken() {
-        let (turns, done) = (Turns::default(), AtomicU64::new(0));
-        in_turn(&turns, |number, _| {
-            assert_eq!(done.fetch_add(1, Ordering::Relaxed), number);
+        let (turns, next, done) = (Turns::default(), Mutex::new(0), Mutex::new(Vec::new()));
+        let together = Barrier::new(4);
+        std::thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| {
+                    for _ in 0..1000 {
+                        let mut next = next.lock().unwrap();
+                        let (number, ticket) = (*next, turns.give().unwrap());
+                        *next += 1;
+                        drop(next);
+                        // All four are ready now, and without turns any of them could be first.
+                        together.wait();
+                        if ticket.wait() {
+                            done.lock().unwrap().push(number);
+                        }
+                    }
+                });
+            }
         });
-        assert_eq!(done.into_inner(), 1000);
+        assert_eq!(done.into_inner().unwrap(), (0..4000).collect::<Vec<_>>());
         assert!(turns.settle(Duration::ZERO));
-        assert!(matches!(turns.take_end(), Some(End::Complete)));
     }
 
     #[test]
