@@ -65,11 +65,20 @@ impl Waiters {
         self.any.load(Ordering::Relaxed)
     }
 
-    /// Wakes the `count` oldest waiters.
+    /// Wakes the `count` oldest of those that wait now.
+    ///
+    /// NB: A woken thread may preempt this one, use the room up and enter the list again before the loop goes on. Waking it
+    /// again would be in vain; it once made one context switch in forty events.
     pub(super) fn wake(&self, count: usize) {
+        let mut newest = None;
         for _ in 0..count {
             let mut list = lock(&self.list);
-            let Some((_, waker)) = list.wakers.pop_first() else { return };
+            let newest = *newest.get_or_insert(list.next);
+            let Some(entry) = list.wakers.first_entry().filter(|entry| entry.key().0 < newest)
+            else {
+                return;
+            };
+            let waker = entry.remove();
             if list.wakers.is_empty() {
                 self.any.store(false, Ordering::Relaxed);
             }
