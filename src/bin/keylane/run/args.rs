@@ -20,7 +20,8 @@ pub(crate) struct Args {
     /// What to do with each event: count, ndjson=PATH or noop; may be repeated
     ///
     /// count        counts events by type and finds the hottest keys (the default)
-    /// ndjson=PATH  writes each event as the JSON line that it was; the file is replaced; - is standard output, and the report then goes to standard error
+    /// ndjson=PATH  writes each event as the JSON line that it was; replaces the file
+    /// ndjson=-     the same to standard output; the report goes to standard error
     /// noop         nothing, for measuring
     #[arg(
         short, long = "processor", value_name = "SPEC", verbatim_doc_comment,
