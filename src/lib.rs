@@ -16,6 +16,10 @@ mod stats;
 mod sync;
 mod worker;
 
+#[cfg(feature = "bare-ring")]
+#[doc(hidden)]
+pub use ring::bare as bare_ring;
+
 pub use bus::{BuildError, Builder, Bus, Shutdown, SwapError};
 pub use emit::{BatchError, Emit, EmitError, Emitter, Producer, Reason};
 pub use event::{

@@ -24,10 +24,13 @@
 //! Whoever closes sets its flag, issues the heavy half of the barrier, waits until the ring is not busy, and then knows
 //! every event that was accepted. See [`Inlet::begin`].
 
+#[cfg(feature = "bare-ring")]
+pub mod bare;
 mod buffer;
 mod slot;
 mod waiters;
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::task::Waker;
 
 use crossbeam_utils::CachePadded;
@@ -153,8 +156,12 @@ impl<T> Drop for Ring<T> {
         let head = self.head.load(Ordering::Relaxed);
         let tail = self.state.load(Ordering::Relaxed) >> 1;
         for position in head..tail {
-            // SAFETY: slots in head..tail are filled, and nobody else is left.
-            unsafe { self.slot(position).drop_body() };
+            // Only a shutdown that ran out of time leaves events behind. A destructor of theirs that panics would panic in
+            // whatever thread drops the last handle.
+            let _ = catch_unwind(AssertUnwindSafe(|| {
+                // SAFETY: slots in head..tail are filled, and nobody else is left.
+                unsafe { self.slot(position).drop_body() };
+            }));
         }
     }
 }
@@ -280,7 +287,7 @@ impl<T> Outlet<T> {
         }
         let mut position = self.head;
         while position < self.next {
-            let dropped = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            let dropped = catch_unwind(AssertUnwindSafe(|| {
                 while position < self.next {
                     let slot = self.ring.slot(position);
                     position += 1;
