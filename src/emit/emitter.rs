@@ -11,7 +11,7 @@ use super::local;
 use super::rings::{Refused, Why};
 use super::wait::{Patience, Turn, fail, insist};
 use crate::clock;
-use crate::event::{Body, EventType, Parts, Tag, Value};
+use crate::event::{Body, EventType, Parts, RawValue, Tag, Value};
 use crate::key::{Key, route};
 use crate::shard::Mesh;
 use crate::sync::Arc;
@@ -81,7 +81,7 @@ impl Emitter {
         value: impl Into<Value>,
         key: impl Into<Key>,
     ) -> Result<(), EmitError> {
-        self.emit_with(kind, value.into(), key.into(), Patience::None)
+        self.emit_with(kind, value.into().into_raw(), key.into(), Patience::None)
     }
 
     /// Emits, and blocks the thread while there is no room. Inside a task use [`emit`](Self::emit).
@@ -95,7 +95,7 @@ impl Emitter {
         value: impl Into<Value>,
         key: impl Into<Key>,
     ) -> Result<(), EmitError> {
-        self.emit_with(kind, value.into(), key.into(), Patience::Forever)
+        self.emit_with(kind, value.into().into_raw(), key.into(), Patience::Forever)
     }
 
     /// Emits, and blocks the thread for at most `timeout` while there is no room.
@@ -110,7 +110,7 @@ impl Emitter {
         key: impl Into<Key>,
         timeout: Duration,
     ) -> Result<(), EmitError> {
-        self.emit_with(kind, value.into(), key.into(), Patience::For(timeout))
+        self.emit_with(kind, value.into().into_raw(), key.into(), Patience::For(timeout))
     }
 
     /// Emits, and waits without blocking the thread while there is no room. Works on any executor and needs none of its services.
@@ -138,7 +138,7 @@ impl Emitter {
     fn emit_with(
         &self,
         kind: EventType,
-        value: Value,
+        value: RawValue,
         key: Key,
         patience: Patience,
     ) -> Result<(), EmitError> {
@@ -179,7 +179,7 @@ impl Emit<'_> {
             State::New(kind, value, key) => {
                 let hash = rings.hash(key);
                 match rings.may_overtake(hash) {
-                    Ok(()) => rings.try_emit(kind, value, key, None),
+                    Ok(()) => rings.try_emit(kind, value.into_raw(), key, None),
                     Err(ring) => {
                         let tag = Tag::new(kind, 0, key.is_present());
                         let body = Body { stamp: clock::now(), key_hash: hash, value };

@@ -8,7 +8,7 @@ use super::emitter::Link;
 use super::error::{BatchError, EmitError};
 use super::rings::Rings;
 use super::wait::{Patience, insist};
-use crate::event::{EventType, Value};
+use crate::event::{EventType, RawValue, Value};
 use crate::key::Key;
 use crate::shard::Mesh;
 use crate::sync::Arc;
@@ -62,7 +62,7 @@ impl Producer {
         value: impl Into<Value>,
         key: impl Into<Key>,
     ) -> Result<(), EmitError> {
-        self.emit(kind, value.into(), key.into(), Patience::None)
+        self.emit(kind, value.into().into_raw(), key.into(), Patience::None)
     }
 
     /// Emits, and blocks the thread while there is no room.
@@ -79,7 +79,7 @@ impl Producer {
         value: impl Into<Value>,
         key: impl Into<Key>,
     ) -> Result<(), EmitError> {
-        self.emit(kind, value.into(), key.into(), Patience::Forever)
+        self.emit(kind, value.into().into_raw(), key.into(), Patience::Forever)
     }
 
     /// Emits, and blocks the thread for at most `timeout` while there is no room.
@@ -94,14 +94,14 @@ impl Producer {
         key: impl Into<Key>,
         timeout: Duration,
     ) -> Result<(), EmitError> {
-        self.emit(kind, value.into(), key.into(), Patience::For(timeout))
+        self.emit(kind, value.into().into_raw(), key.into(), Patience::For(timeout))
     }
 
     #[inline(always)]
     fn emit(
         &mut self,
         kind: EventType,
-        value: Value,
+        value: RawValue,
         key: Key,
         patience: Patience,
     ) -> Result<(), EmitError> {
@@ -139,7 +139,7 @@ impl Producer {
                 uses_left = BATCH_STAMP;
             }
             uses_left -= 1;
-            if let Err(refused) = self.rings.try_emit(kind, value, key, stamp) {
+            if let Err(refused) = self.rings.try_emit(kind, value.into_raw(), key, stamp) {
                 let mesh = self.mesh();
                 let offer = |parts| self.rings.offer(parts);
                 if let Err(error) = insist(&mesh, refused, Patience::Forever, offer) {

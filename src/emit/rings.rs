@@ -1,6 +1,6 @@
 //! The rings of one producer, one per shard, opened when they are first needed.
 
-use crate::event::{Body, EventType, Parts, Tag, Value, delivery};
+use crate::event::{Body, EventType, Parts, RawKind, RawValue, Tag, Word, delivery};
 use crate::key::{Key, route};
 use crate::ring::{Inlet, Ring};
 use crate::shard::{Mesh, Shard};
@@ -86,7 +86,7 @@ impl Rings {
     pub(crate) fn try_emit(
         &mut self,
         kind: EventType,
-        value: Value,
+        value: RawValue,
         key: Key,
         stamp: Option<u64>,
     ) -> Result<(), Refused> {
@@ -99,21 +99,35 @@ impl Rings {
             let shard = &self.mesh.shards[index];
             return publish(inlet, shard, tag, key_hash, value, stamp);
         }
-        self.try_emit_slowly(index, tag, Body { stamp: 0, key_hash, value })
+        let (kind, a, b, c, d) = value.split();
+        self.try_emit_slowly(index, tag, key_hash, kind, a, b, c, d)
     }
 
     /// Publishes an event that was refused before, with a new stamp.
     pub(crate) fn offer(&mut self, parts: Parts) -> Result<(), Refused> {
         let Parts { tag, body } = parts;
         let index = route(body.key_hash, self.lanes.len());
-        self.try_emit_slowly(index, tag, body)
+        let (kind, a, b, c, d) = body.value.into_raw().split();
+        self.try_emit_slowly(index, tag, body.key_hash, kind, a, b, c, d)
     }
 
+    /// For whatever is not the plain case. Takes the value in words, see [`RawValue`].
     #[cold]
     #[inline(never)]
-    fn try_emit_slowly(&mut self, index: usize, tag: Tag, body: Body) -> Result<(), Refused> {
+    #[expect(clippy::too_many_arguments, reason = "a struct would be passed through memory")]
+    fn try_emit_slowly(
+        &mut self,
+        index: usize,
+        tag: Tag,
+        key_hash: u64,
+        kind: RawKind,
+        a: Word,
+        b: Word,
+        c: Word,
+        d: Word,
+    ) -> Result<(), Refused> {
+        let value = RawValue::join(kind, a, b, c, d);
         let shard = &self.mesh.shards[index];
-        let Body { key_hash, value, .. } = body;
         if let Lane::Unopened = self.lanes[index] {
             if shard.gate.is_closed() && self.home.is_none() {
                 // No ring is opened only to be told that it is too late.
@@ -177,10 +191,30 @@ impl Drop for Rings {
     }
 }
 
+/// Returns an event that was not published.
+#[inline(always)]
+fn refuse(tag: Tag, key_hash: u64, value: RawValue, why: Why) -> Result<(), Refused> {
+    let (kind, a, b, c, d) = value.split();
+    Err(refused(tag, key_hash, kind, a, b, c, d, why))
+}
+
 #[cold]
-fn refuse(tag: Tag, key_hash: u64, value: Value, why: Why) -> Result<(), Refused> {
-    let body = Body { stamp: crate::clock::now(), key_hash, value };
-    Err(Refused { parts: Parts { tag, body }, why })
+#[inline(never)]
+#[expect(clippy::too_many_arguments, reason = "a struct would be passed through memory")]
+fn refused(
+    tag: Tag,
+    key_hash: u64,
+    kind: RawKind,
+    a: Word,
+    b: Word,
+    c: Word,
+    d: Word,
+    why: Why,
+) -> Refused {
+    let value = RawValue::join(kind, a, b, c, d);
+    // SAFETY: the value was not published, and the callers return what this returns.
+    let body = Body { stamp: crate::clock::now(), key_hash, value: unsafe { value.into_value() } };
+    Refused { parts: Parts { tag, body }, why }
 }
 
 /// Publishes an event from outside the shards.
@@ -190,7 +224,7 @@ fn publish(
     shard: &Shard,
     tag: Tag,
     key_hash: u64,
-    value: Value,
+    value: RawValue,
     stamp: Option<u64>,
 ) -> Result<(), Refused> {
     if !inlet.has_room() {
@@ -207,6 +241,8 @@ fn publish(
     }
     // The stamp is taken when there is room: one from before a wait would make the event look older than it is.
     let stamp = stamp.unwrap_or_else(|| shard.clock.stamp());
+    // SAFETY: this is the only use of the raw value.
+    let value = unsafe { value.into_value() };
     // SAFETY: there is room, as asked above.
     unsafe { inlet.publish(tag.bits(), Body { stamp, key_hash, value }) };
     inlet.end();
@@ -221,7 +257,7 @@ fn publish_derived(
     home: &Shard,
     tag: Tag,
     key_hash: u64,
-    value: Value,
+    value: RawValue,
 ) -> Result<(), Refused> {
     if home.gate.is_over() {
         return refuse(tag, key_hash, value, Why::Closed);
@@ -232,6 +268,8 @@ fn publish_derived(
     home.count_derived();
     inlet.begin();
     let stamp = shard.clock.stamp();
+    // SAFETY: this is the only use of the raw value.
+    let value = unsafe { value.into_value() };
     // SAFETY: there is room, as asked above.
     unsafe { inlet.publish(tag.bits(), Body { stamp, key_hash, value }) };
     inlet.end();

@@ -14,6 +14,7 @@ pub use kind::{EventType, ParseEventTypeError};
 pub use meta::{
     CommonErrorMeta, ErrorMeta, EventError, RequestMeta, RequestType, ResponseMeta, TrafficMeta,
 };
+pub(crate) use value::{RawKind, RawValue, Word};
 pub use value::Value;
 
 use crate::clock;

@@ -35,7 +35,53 @@ const INLINE: usize = 32;
 pub struct Value {
     /// What is stored; `None` for no value.
     kind: Option<&'static Kind>,
-    data: MaybeUninit<[u64; INLINE / 8]>,
+    data: Data,
+}
+
+/// Room for an inline value, or for the pointer to a boxed one.
+type Data = [Word; INLINE / 8];
+
+/// A value taken apart into words, without a destructor, for the emit path.
+///
+/// NB: On that path a value must not live in memory on its way into the ring. Written to the stack in fields and read back in
+/// vectors, it misses store forwarding, so the read waits until the stores are in the cache, and these queue behind the stores to
+/// ring slots that another core still holds: three quarters of an emit's time. Words without an address stay in registers,
+/// and that includes the arguments of functions that are not inlined, hence [`split`](Self::split).
+#[derive(Clone, Copy)]
+pub(crate) struct RawValue {
+    kind: RawKind,
+    data: Data,
+}
+
+/// One word of a value.
+pub(crate) type Word = MaybeUninit<u64>;
+
+/// What a raw value is.
+#[derive(Clone, Copy)]
+pub(crate) struct RawKind(Option<&'static Kind>);
+
+impl RawValue {
+    /// The value again.
+    ///
+    /// # Safety
+    /// At most one of all copies of a raw value is turned back.
+    #[inline(always)]
+    pub(crate) unsafe fn into_value(self) -> Value {
+        Value { kind: self.kind.0, data: self.data }
+    }
+
+    /// The words one by one, to be passed in registers.
+    #[inline(always)]
+    pub(crate) fn split(self) -> (RawKind, Word, Word, Word, Word) {
+        let [a, b, c, d] = self.data;
+        (self.kind, a, b, c, d)
+    }
+
+    /// The inverse of [`split`](Self::split).
+    #[inline(always)]
+    pub(crate) fn join(kind: RawKind, a: Word, b: Word, c: Word, d: Word) -> Self {
+        Self { kind, data: [a, b, c, d] }
+    }
 }
 
 /// The operations on one stored type.
@@ -109,7 +155,7 @@ impl Value {
     /// Stores a value.
     #[inline]
     pub fn new<T: Send + fmt::Debug + Serialize + 'static>(value: T) -> Self {
-        let mut data = MaybeUninit::<[u64; INLINE / 8]>::uninit();
+        let mut data: Data = [MaybeUninit::uninit(); INLINE / 8];
         if KindOf::<T>::FITS {
             // SAFETY: `T` fits into the data, by size and by alignment.
             unsafe { data.as_mut_ptr().cast::<T>().write(value) };
@@ -123,7 +169,14 @@ impl Value {
 
     /// The absence of a value: prints `none`, renders as `null`.
     pub const fn none() -> Self {
-        Self { kind: None, data: MaybeUninit::uninit() }
+        Self { kind: None, data: [MaybeUninit::uninit(); INLINE / 8] }
+    }
+
+    /// Takes the value apart.
+    #[inline(always)]
+    pub(crate) fn into_raw(self) -> RawValue {
+        let this = ManuallyDrop::new(self);
+        RawValue { kind: RawKind(this.kind), data: this.data }
     }
 
     /// Whether there is no value.
@@ -198,8 +251,10 @@ impl Drop for Value {
     #[inline]
     fn drop(&mut self) {
         if let Some(drop) = self.kind.and_then(|kind| kind.drop) {
+            // Moved first, so that the value itself needs no address where it might be dropped; see `RawValue`.
+            let mut data = self.data;
             // SAFETY: the kind belongs to the data, and this is the last use of it.
-            unsafe { drop(self.data.as_mut_ptr().cast()) };
+            unsafe { drop(data.as_mut_ptr().cast()) };
         }
     }
 }
