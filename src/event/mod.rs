@@ -14,8 +14,8 @@ pub use kind::{EventType, ParseEventTypeError};
 pub use meta::{
     CommonErrorMeta, ErrorMeta, EventError, RequestMeta, RequestType, ResponseMeta, TrafficMeta,
 };
-pub(crate) use value::{RawKind, RawValue, Word};
 pub use value::Value;
+pub(crate) use value::{RawKind, RawValue, Word};
 
 use crate::clock;
 use crate::key::Key;
