@@ -1,0 +1,343 @@
+//! `keylane run`: an input of events, read by reader threads, routed by key, processed on shards, and reported.
+//!
+//! `args` (what is asked for) -> `input` (bytes to records) -> `readers` and `turns` (records to the bus, in order) -> the bus -> `count`, `ndjson`
+//! (processors) -> `report`. Beside them `progress` and `diagnostics` (standard error) and `interrupt` (Ctrl-C).
+
+mod args;
+mod count;
+mod diagnostics;
+mod hot_keys;
+mod input;
+mod interrupt;
+mod ndjson;
+mod progress;
+mod readers;
+mod report;
+mod turns;
+mod types;
+
+use std::io::{self, Write};
+use std::sync::Arc;
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
+use std::time::{Duration, Instant};
+
+pub(crate) use args::Args;
+use args::Spec;
+use count::Counts;
+use diagnostics::Diagnostics;
+use indicatif::ProgressBar;
+use input::chunks::{Chunks, ReadError};
+use input::source::{Identity, Source, duplicate};
+use keylane::{Bus, FaultPolicy, NoopProcessorFactory, ShutdownReport};
+use ndjson::Output;
+use readers::{Plan, Readers};
+use report::Report;
+use turns::End;
+
+use crate::exit::Exit;
+
+/// What the threads of a run tell the main thread.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Notice {
+    /// All reader threads have ended.
+    InputEnded,
+    /// A signal asks to end.
+    Signal(i32),
+    /// An output could not be written to. `gone`: whoever read it has closed it.
+    OutputFailed { gone: bool },
+}
+
+/// Runs the command.
+pub(crate) fn run(args: &Args) -> Exit {
+    match Run::prepare(args).and_then(Run::start) {
+        Ok(running) => running.finish(),
+        Err(message) => {
+            Diagnostics::around(ProgressBar::hidden()).say(message);
+            Exit::Usage
+        }
+    }
+}
+
+/// Everything that is opened before the first event: what can go wrong here ends the run with nothing lost.
+struct Run<'a> {
+    args: &'a Args,
+    shards: usize,
+    source: Source,
+    outputs: Vec<Arc<Output>>,
+}
+
+impl<'a> Run<'a> {
+    /// Opens the input and the outputs, and changes nothing.
+    fn prepare(args: &'a Args) -> Result<Self, String> {
+        let source = Source::open(&args.file)
+            .map_err(|error| format!("cannot read {}: {error}", input::source::name(&args.file)))?;
+        let shards = args.shards.map_or_else(default_shards, usize::from);
+        let mut outputs: Vec<Arc<Output>> = Vec::new();
+        for (index, spec) in args.processors.iter().enumerate() {
+            if args.processors[..index].contains(spec) {
+                return Err(format!("the processor {} is asked for twice", spec.name()));
+            }
+            let Spec::Ndjson(path) = spec else { continue };
+            let name = input::source::name(path);
+            let output = Output::open(path, shards)
+                .map_err(|error| format!("cannot write to {name}: {error}"))?;
+            if let Some(identity) = output.identity() {
+                let other = if source.identity == Some(identity) {
+                    Some("the input; choose another file")
+                } else if outputs.iter().any(|other| other.identity() == Some(identity)) {
+                    Some("another output of this run; choose another file")
+                } else if path.as_os_str() != "-" && standard_output() == Some(identity) {
+                    Some("standard output, where the report goes; say ndjson=- to write there")
+                } else {
+                    None
+                };
+                if let Some(other) = other {
+                    return Err(format!("cannot write to {name}: it is {other}"));
+                }
+            }
+            outputs.push(Arc::new(output));
+        }
+        Ok(Self { args, shards, source, outputs })
+    }
+
+    /// Builds the bus and starts to read.
+    fn start(self) -> Result<Running<'a>, String> {
+        let Self { args, shards, source, outputs } = self;
+        let bar = progress::line(!args.json && !args.quiet, source.size);
+        let diagnostics = Diagnostics::around(bar.clone());
+        let (sender, notices) = mpsc::channel();
+
+        let counts = args.processors.contains(&Spec::Count).then(|| Counts::new(shards));
+        let of_faults = diagnostics.clone();
+        let mut builder = Bus::builder()
+            .shards(shards)
+            .capacity(args.capacity)
+            .wait(args.wait.into())
+            // A restarted instance would have forgotten what it held.
+            .fault_policy(FaultPolicy::Skip)
+            .on_fault(move |fault| of_faults.say(fault));
+        let mut next_output = outputs.iter();
+        for spec in &args.processors {
+            builder = match (spec, &counts, next_output.as_slice().first()) {
+                (Spec::Count, Some(counts), _) => builder.processor(spec.name(), counts.factory()),
+                (Spec::Ndjson(_), _, Some(output)) => {
+                    next_output.next();
+                    builder.processor(spec.name(), output.factory())
+                }
+                _ => builder.processor(spec.name(), NoopProcessorFactory),
+            };
+        }
+        let bus = builder.build().map_err(|error| error.to_string())?;
+
+        interrupt::listen(sender.clone())
+            .map_err(|error| format!("cannot listen for Ctrl-C: {error}"))?;
+        for output in &outputs {
+            output
+                .begin(diagnostics.clone(), sender.clone())
+                .map_err(|error| format!("cannot empty {}: {error}", output.name))?;
+        }
+        if Source::is_typed(&args.file) && !args.quiet {
+            diagnostics.say("reading events from the terminal; Ctrl-D ends them");
+        }
+        let plan = Plan {
+            chunks: Chunks::new(source.reader, args.max_line as usize),
+            input_name: source.name.clone(),
+            max_line: args.max_line as usize,
+            in_flight: args.in_flight,
+            max_types: args.max_types as usize,
+            strict: args.strict,
+            diagnostics: diagnostics.clone(),
+            done: sender,
+        };
+        let started = Instant::now();
+        let producers = (0..args.producers).map(|_| bus.producer()).collect();
+        let readers = Readers::start(plan, producers)
+            .map_err(|error| format!("cannot start {} readers: {error}", args.producers))?;
+        Ok(Running {
+            args,
+            input_name: source.name,
+            bus,
+            readers,
+            counts,
+            outputs,
+            bar,
+            diagnostics,
+            notices,
+            started,
+        })
+    }
+}
+
+/// How many shards there are if nobody says: one for each core.
+fn default_shards() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
+}
+
+/// Which file standard output is, if it is a regular one.
+fn standard_output() -> Option<Identity> {
+    Identity::of(&duplicate(io::stdout()).ok()?.metadata().ok()?)
+}
+
+/// A run under way.
+struct Running<'a> {
+    args: &'a Args,
+    input_name: String,
+    bus: Bus,
+    readers: Readers,
+    counts: Option<Arc<Counts>>,
+    outputs: Vec<Arc<Output>>,
+    bar: ProgressBar,
+    diagnostics: Diagnostics,
+    notices: Receiver<Notice>,
+    started: Instant,
+}
+
+/// What made a run end before the end of its input.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Cause {
+    /// The signal that asked for it.
+    pub(crate) signal: Option<i32>,
+    /// An output that failed.
+    pub(crate) output: bool,
+}
+
+impl Running<'_> {
+    /// Reads, processes, reports.
+    fn finish(self) -> Exit {
+        let mut cause = Cause::default();
+        while let Some(notice) = self.next_notice(self.tick()) {
+            if self.heed(notice, &mut cause) {
+                break;
+            }
+        }
+        let shutdown = self.drain(&mut cause);
+        let seconds = self.started.elapsed().as_secs_f64();
+        let stats = self.bus.stats();
+        self.bar.finish_and_clear();
+
+        let bytes = self.readers.glance().bytes;
+        let (tally, types, end) = self.readers.finish();
+        if let End::Failed(error) = &end {
+            self.diagnostics.say(cannot_read(&self.input_name, tally.lines, error));
+            if matches!(error, ReadError::NotText { .. }) {
+                return Exit::Usage;
+            }
+        }
+        if matches!(end, End::Panicked) {
+            self.diagnostics.say("a reader thread panicked; the lines that it had read are lost");
+        }
+        let report = Report::new(report::Facts {
+            input: self.input_name,
+            bytes,
+            tally,
+            end,
+            cause,
+            seconds,
+            shutdown,
+            stats,
+            counts: self.counts.as_deref().map(|counts| (counts, &types)),
+            top: self.args.top as usize,
+            outputs: self.outputs.iter().map(|output| output.written()).collect(),
+        });
+        let exit = report.exit();
+        let text = if self.args.json { report.to_json() } else { report.to_string() };
+        // Standard output may be where the events go; a report among them would be a bad line.
+        let to_stdout = !self.args.processors.iter().any(Spec::is_standard_output);
+        match print(&text, to_stdout) {
+            Ok(()) => exit,
+            Err(error) => {
+                self.diagnostics
+                    .say(format_args!("cannot write the report: {error}; {}", report.summary()));
+                if exit == Exit::Clean { Exit::NoReport } else { exit }
+            }
+        }
+    }
+
+    /// How long to wait for a notice before the progress line is drawn again.
+    fn tick(&self) -> Option<Duration> {
+        (!self.bar.is_hidden()).then_some(progress::TICK)
+    }
+
+    /// The next notice, after any number of draws. `None` when nobody can send one any more.
+    fn next_notice(&self, tick: Option<Duration>) -> Option<Notice> {
+        let Some(tick) = tick else { return self.notices.recv().ok() };
+        loop {
+            match self.notices.recv_timeout(tick) {
+                Ok(notice) => return Some(notice),
+                Err(RecvTimeoutError::Disconnected) => return None,
+                Err(RecvTimeoutError::Timeout) => {
+                    progress::draw(&self.bar, self.readers.glance(), self.started.elapsed());
+                }
+            }
+        }
+    }
+
+    /// Notes what has happened; true if the reading is over.
+    fn heed(&self, notice: Notice, cause: &mut Cause) -> bool {
+        match notice {
+            Notice::InputEnded => return true,
+            Notice::Signal(signal) => {
+                cause.signal = Some(signal);
+                self.diagnostics.say(format_args!(
+                    "{}: processing what was read; once more ends at once",
+                    interrupt::name(signal)
+                ));
+            }
+            Notice::OutputFailed { gone } if gone || self.args.strict => cause.output = true,
+            Notice::OutputFailed { .. } => return false,
+        }
+        self.readers.stop();
+        true
+    }
+
+    /// Waits until all that was read has been processed, and shuts the bus down.
+    ///
+    /// A run that nobody interrupts waits as long as its processors take: a reader of its output may well pause.
+    fn drain(&self, cause: &mut Cause) -> ShutdownReport {
+        let patience = Duration::from_secs(self.args.drain_timeout);
+        let mut deadline = cause.signal.map(|_| Instant::now() + patience);
+        let mut pause = Duration::from_micros(100);
+        loop {
+            let settled = self.readers.settle(Duration::ZERO) && self.bus.stats().depth == 0;
+            let late = deadline.is_some_and(|deadline| Instant::now() >= deadline);
+            if settled || late {
+                break;
+            }
+            // Nobody tells when the last event has been processed, so it is looked for, ever more rarely.
+            pause = (pause * 2).min(progress::TICK);
+            if let Ok(notice) = self.notices.recv_timeout(pause) {
+                self.heed(notice, cause);
+                if cause.signal.is_some() {
+                    deadline = deadline.or(Some(Instant::now() + patience));
+                }
+            } else {
+                progress::draw(&self.bar, self.readers.glance(), self.started.elapsed());
+            }
+        }
+        let left = deadline
+            .map_or(patience, |deadline| deadline.saturating_duration_since(Instant::now()));
+        let report = self.bus.shutdown(left);
+        // A closed bus refuses what readers still wait to emit, so this is soon over, and then nothing more can be accepted.
+        while !self.readers.settle(Duration::from_secs(1)) {}
+        report
+    }
+}
+
+/// Writes the report, all of it.
+fn print(text: &str, to_stdout: bool) -> io::Result<()> {
+    let mut stream: Box<dyn Write> =
+        if to_stdout { Box::new(duplicate(io::stdout())?) } else { Box::new(io::stderr().lock()) };
+    stream.write_all(text.as_bytes())?;
+    stream.flush()
+}
+
+/// Why the input could not be read, or not to its end.
+fn cannot_read(name: &str, lines: u64, error: &ReadError) -> String {
+    match error {
+        ReadError::Io(error) => format!("cannot read {name} beyond line {lines}: {error}"),
+        ReadError::NotText { what, instead } => {
+            let file = if name == "standard input" { "FILE" } else { name };
+            format!("cannot read {name}: it is {what}; use: {instead} {file} | keylane run -")
+        }
+    }
+}
