@@ -330,7 +330,7 @@ impl Life {
         let report = |(shard, (state, phase)): (usize, (&Shard, &Phase))| {
             let processed = state.processed();
             let faulted = state.faulted();
-            let accepted = state.accepted();
+            let accepted = state.accepted(processed + faulted);
             ShardReport {
                 shard,
                 ended: matches!(phase, Phase::Ended),

@@ -53,8 +53,10 @@ impl std::fmt::Debug for Rings {
 impl Rings {
     pub(crate) fn new(mesh: Arc<Mesh>, home: Option<usize>) -> Self {
         let lanes = mesh.shards.iter().map(|_| Lane::Unopened).collect();
-        // Producers start at different shards, or their keyless events would meet.
-        let spread = (&raw const *mesh as u64) ^ crate::clock::now();
+        // Producers start at different shards, or their keyless events would meet. Shards are chosen by the upper bits, and the
+        // clock differs in the lower ones, hence the hash.
+        let start = (&raw const *mesh as u64) ^ crate::clock::now();
+        let spread = seahash::hash(&start.to_le_bytes());
         Self { mesh, lanes, spread, home, overtaken: 0 }
     }
 

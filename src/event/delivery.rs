@@ -1,8 +1,9 @@
 //! Which events a shard's thread is delivering, and which of them the processor has turned to.
 //!
-//! Two things hang on that: which event a panic belongs to, and which event a derived one descends from. The default
-//! `process_batch` tells; an override tells by looking at its events, because every accessor of an event leaves a mark, which
-//! costs one store.
+//! Two things hang on that: which event a panic belongs to, and which event a derived one descends from. A walk with
+//! [`for_each`](crate::for_each), as in the default `process_batch`, tells; an override without it tells by looking at its events,
+//! because every accessor of an event leaves a mark, which costs one store. What is looked at during a walk, be it an earlier
+//! event of the batch or one that was refused and has come back, does not count.
 
 use std::cell::Cell;
 
@@ -11,16 +12,36 @@ use super::Event;
 thread_local! {
     /// The event that this thread looked at last. Only its address is used.
     static TOUCHED: Cell<*const Event> = const { Cell::new(std::ptr::null()) };
+    /// The event that a walk has come to; null outside of one. Only its address is used.
+    static WALKED: Cell<*const Event> = const { Cell::new(std::ptr::null()) };
     /// The batch in delivery.
     static BATCH: Cell<&'static [&'static Event]> = const { Cell::new(&[]) };
     /// Where in the batch the last search ended; derived events mostly come in order.
     static HINT: Cell<usize> = const { Cell::new(0) };
 }
 
-/// Notes that this thread turns to an event.
+/// Notes that this thread looks at an event.
 #[inline(always)]
 pub(crate) fn touch(event: &Event) {
     TOUCHED.set(event);
+}
+
+/// Calls `f` with a function that notes which event the walk has come to. When `f` panics, the note stays.
+#[inline(always)]
+pub(crate) fn walk<R>(f: impl FnOnce(fn(&Event)) -> R) -> R {
+    let outer = WALKED.get();
+    let result = f(|event| {
+        WALKED.set(event);
+        TOUCHED.set(event);
+    });
+    WALKED.set(outer);
+    result
+}
+
+/// The event that this thread has turned to.
+fn current() -> *const Event {
+    let walked = WALKED.get();
+    if walked.is_null() { TOUCHED.get() } else { walked }
 }
 
 /// Calls `f`, during which this thread delivers `events`.
@@ -38,28 +59,29 @@ pub(crate) fn deliver<R>(events: &[&Event], f: impl FnOnce() -> R) -> R {
     // unwinds, and the functions below do not let it escape.
     let batch = unsafe { std::mem::transmute::<&[&Event], &'static [&'static Event]>(events) };
     TOUCHED.set(std::ptr::null());
+    WALKED.set(std::ptr::null());
     HINT.set(0);
     let _end = End;
     BATCH.set(batch);
     f()
 }
 
-/// The place in `events` of the event that was touched last, if it is one of them.
-pub(crate) fn touched_in(events: &[&Event]) -> Option<usize> {
-    let touched = TOUCHED.get();
-    events.iter().position(|&event| std::ptr::eq(event, touched))
+/// The place in `events` of the event that this thread has turned to, if it is one of them.
+pub(crate) fn turned_to_in(events: &[&Event]) -> Option<usize> {
+    let current = current();
+    events.iter().position(|&event| std::ptr::eq(event, current))
 }
 
 /// How many hops lie behind an event that is derived now on this thread: one more than its parent has.
 ///
-/// The parent is the event touched last. When a processor has not touched any event of its batch, the longest line in the
+/// The parent is the event that the thread has turned to. When a processor has not turned to any event of its batch, the longest line in the
 /// batch counts; outside a delivery (in `flush`, say) there is no parent.
 pub(crate) fn hops_of_derived() -> u8 {
     let batch = BATCH.get();
-    let touched = TOUCHED.get();
+    let current = current();
     let hint = HINT.get().min(batch.len());
     let from_hint = (hint..batch.len()).chain(0..hint);
-    let parent = from_hint.into_iter().find(|&place| std::ptr::eq(batch[place], touched));
+    let parent = from_hint.into_iter().find(|&place| std::ptr::eq(batch[place], current));
     let hops = match parent {
         Some(place) => {
             HINT.set(place);

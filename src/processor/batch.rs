@@ -2,16 +2,59 @@
 
 use std::cell::Cell;
 use std::ptr::NonNull;
+use std::sync::atomic::compiler_fence;
 
 use crate::event::Event;
-use crate::event::delivery::touch;
+use crate::event::delivery;
 use crate::shard::Progress;
 use crate::sync::Ordering;
 
-/// Runs `f`, during which [`for_each`] on this thread reports to `progress` and heeds its stop sign. `base` is the count
-/// of processed events before the batch.
-pub(crate) fn tracked<R>(progress: &Progress, base: u64, f: impl FnOnce() -> R) -> R {
-    let _end = EndTracking(TRACKED.replace(Some((NonNull::from(progress), base))));
+/// What a walk through a batch reports.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Track<'a> {
+    /// Nothing: another processor comes after this one. The stop sign is heeded all the same.
+    Nothing,
+    /// When the walk has come to event `n`, `base + n` events of the shard are complete.
+    From(u64),
+    /// When the walk has come to event `n`, `marks[n] - lost` events of the shard are complete.
+    Marks { marks: &'a [u64], lost: u64 },
+}
+
+impl<'a> Track<'a> {
+    /// The track for what is left of a batch behind the event at `culprit`, which is lost and may have been before.
+    pub(crate) fn behind(self, culprit: usize, newly: bool) -> Self {
+        match self {
+            Self::Nothing => Self::Nothing,
+            Self::From(base) => Self::From(base + culprit as u64),
+            Self::Marks { marks, lost } => {
+                Self::Marks { marks: &marks[culprit + 1..], lost: lost + u64::from(newly) }
+            }
+        }
+    }
+}
+
+/// A batch in delivery.
+#[derive(Debug, Clone, Copy)]
+struct Walk {
+    progress: NonNull<Progress>,
+    track: Track<'static>,
+    /// How many of its events have been walked through.
+    done: usize,
+    len: usize,
+}
+
+/// Runs `f`, which delivers `len` events. During it, [`for_each`] on this thread reports to `progress` and heeds its stop sign.
+pub(crate) fn tracked<R>(
+    progress: &Progress,
+    track: Track<'_>,
+    len: usize,
+    f: impl FnOnce() -> R,
+) -> R {
+    // SAFETY: the lifetime is stretched for the thread-local only. The guard takes the walk out before this call returns or
+    // unwinds, and `for_each` does not let it escape.
+    let track = unsafe { std::mem::transmute::<Track<'_>, Track<'static>>(track) };
+    let walk = Walk { progress: NonNull::from(progress), track, done: 0, len };
+    let _end = EndTracking(TRACKED.replace(Some(walk)));
     f()
 }
 
@@ -22,11 +65,12 @@ pub(crate) fn untracked<R>(f: impl FnOnce() -> R) -> R {
 }
 
 thread_local! {
-    static TRACKED: Cell<Option<(NonNull<Progress>, u64)>> = const { Cell::new(None) };
+    /// `None` as well inside [`for_each`], so that one inside another does not count the same events again.
+    static TRACKED: Cell<Option<Walk>> = const { Cell::new(None) };
 }
 
 /// Restores the former state, also when a processor panics.
-struct EndTracking(Option<(NonNull<Progress>, u64)>);
+struct EndTracking(Option<Walk>);
 
 impl Drop for EndTracking {
     fn drop(&mut self) {
@@ -53,24 +97,53 @@ impl Drop for EndTracking {
 /// ```
 #[inline]
 pub fn for_each(events: &[&Event], mut f: impl FnMut(&Event)) {
-    match TRACKED.get() {
-        None => {
-            for event in events {
-                touch(event);
-                f(event);
-            }
+    delivery::walk(|come_to| {
+        let f = |event: &Event| {
+            come_to(event);
+            f(event);
+        };
+        match TRACKED.take() {
+            None => events.iter().copied().for_each(f),
+            Some(walk) => TRACKED.set(Some(walk.go_on(events, f))),
         }
-        Some((progress, base)) => {
-            // SAFETY: `tracked` borrows the progress while it is set, and this thread is inside that call.
-            let progress = unsafe { progress.as_ref() };
-            for (count, event) in (base..).zip(events) {
-                progress.processed.store(count, Ordering::Relaxed);
-                if progress.stop.load(Ordering::Relaxed) {
-                    return;
+    });
+}
+
+impl Walk {
+    #[inline]
+    fn go_on(mut self, events: &[&Event], mut f: impl FnMut(&Event)) -> Self {
+        // SAFETY: `tracked` borrows the progress while it is set, and this thread is inside that call.
+        let progress = unsafe { self.progress.as_ref() };
+        // Whoever gives the stop sign reads the count behind a heavy fence: either this thread sees the sign, or the other
+        // sees the count.
+        let goes_on = || {
+            compiler_fence(std::sync::atomic::Ordering::SeqCst);
+            !progress.stop.load(Ordering::Relaxed)
+        };
+        let from = self.done;
+        self.done += events.len();
+        match self.track {
+            Track::From(base) if self.done <= self.len => {
+                for (count, event) in (base + from as u64..).zip(events) {
+                    progress.processed.store(count, Ordering::Relaxed);
+                    if !goes_on() {
+                        break;
+                    }
+                    f(event);
                 }
-                touch(event);
-                f(event);
             }
+            Track::Marks { marks, lost } if self.done <= self.len => {
+                for (mark, event) in marks[from..].iter().zip(events) {
+                    progress.processed.store(mark - lost, Ordering::Relaxed);
+                    if !goes_on() {
+                        break;
+                    }
+                    f(event);
+                }
+            }
+            // A second walk through the same events counts nothing.
+            _ => events.iter().take_while(|_| goes_on()).for_each(|event| f(event)),
         }
+        self
     }
 }

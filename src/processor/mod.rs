@@ -7,7 +7,7 @@ mod fault;
 mod noop;
 
 pub use batch::for_each;
-pub(crate) use batch::{tracked, untracked};
+pub(crate) use batch::{Track, tracked, untracked};
 pub use context::ShardContext;
 pub(crate) use factory::{BoxError, Make, erase};
 pub use factory::{Fallible, Infallible, Own, ProcessorFactory};

@@ -316,10 +316,44 @@ impl<T> Outlet<T> {
     #[cold]
     fn wake_if_free(&self) {
         let capacity = self.ring.capacity();
-        let free = capacity - (self.ring.published() - self.head);
+        // An event can be seen, and released, before its producer has counted it.
+        let free = capacity - self.ring.published().saturating_sub(self.head);
         // A producer that waits found the ring full, so all of it is going to be read and the threshold is reached.
         if free * 2 >= capacity {
             self.ring.waiters.wake(free as usize);
         }
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+
+    /// The consumer may see, process and release an event while its producer, interrupted, has not counted it yet.
+    #[test]
+    fn waiters_are_woken_in_the_middle_of_a_publication() {
+        struct Woken(AtomicBool);
+        impl std::task::Wake for Woken {
+            fn wake(self: Arc<Self>) {
+                self.0.store(true, Ordering::Relaxed);
+            }
+        }
+        let ring = Arc::new(Ring::new(2));
+        let mut inlet = Inlet::new(ring.clone());
+        let mut outlet = Outlet::new(ring.clone());
+        let woken = Arc::new(Woken(AtomicBool::new(false)));
+        ring.enter_waiters(woken.clone().into());
+
+        assert!(inlet.has_room());
+        inlet.begin();
+        // SAFETY: there is room.
+        unsafe { inlet.publish(0, 7) };
+        assert!(outlet.peek().is_some());
+        outlet.advance();
+        assert!(outlet.release(|_| unreachable!("a number has no destructor")));
+        outlet.wake_waiters();
+        assert!(woken.0.load(Ordering::Relaxed));
+        inlet.end();
+        assert_eq!((ring.published(), ring.released()), (1, 1));
     }
 }

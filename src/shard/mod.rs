@@ -175,11 +175,14 @@ impl Shard {
         let _ = self.spare.push(ring.clone());
     }
 
-    /// Events accepted so far.
-    pub(crate) fn accepted(&self) -> u64 {
+    /// Events accepted so far, at least `finished`.
+    ///
+    /// An event can be seen and finished before its producer, interrupted after the publication, has counted it. The caller
+    /// therefore names what has been finished, read before this call.
+    pub(crate) fn accepted(&self, finished: u64) -> u64 {
         let list = self.rings.load();
         let live = list.entries.iter().map(|entry| entry.ring.published() - entry.base);
-        list.retired + live.sum::<u64>()
+        (list.retired + live.sum::<u64>()).max(finished)
     }
 
     pub(crate) fn processed(&self) -> u64 {
@@ -215,11 +218,9 @@ impl Shard {
     }
 
     pub(crate) fn stats(&self, shard: usize) -> ShardStats {
-        // What is processed is read before what is accepted: the first can then never exceed the second.
         let processed = self.processed();
         let faulted = self.faulted();
-        let list = self.rings.load();
-        let accepted = self.accepted();
+        let accepted = self.accepted(processed + faulted);
         let cells = &self.cells;
         let summary = |cells: &Cells| {
             let mut summary = Summary::empty();
@@ -235,7 +236,7 @@ impl Shard {
             drop_faults: cells.drop_faults.get(),
             depth: accepted.saturating_sub(processed + faulted),
             high_water: cells.high_water.get(),
-            rings: list.entries.len(),
+            rings: self.rings.load().entries.len(),
             batches: cells.batches.get(),
             batch_size: summary(&cells.batch_size),
             parks: cells.parks.get(),
@@ -271,4 +272,27 @@ pub(crate) fn is_quiescent(mesh: &Mesh) -> bool {
     let done = mesh.sum(|shard| shard.derived_done.load(Ordering::Acquire));
     let sent = mesh.sum(|shard| shard.derived_sent.load(Ordering::Acquire));
     done == sent
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+    use crate::event::Value;
+
+    #[test]
+    fn an_event_counts_as_accepted_when_it_is_finished() {
+        let shard = Shard::new(8, 8);
+        let mut inlet = shard.open_ring(true, false).expect("there is room for a ring");
+        assert!(inlet.has_room());
+        inlet.begin();
+        let body = Body { stamp: 1, key_hash: 0, value: Value::none() };
+        // SAFETY: there is room.
+        unsafe { inlet.publish(0, body) };
+        // The producer is interrupted here; the worker is not.
+        shard.progress.processed.store(1, Ordering::Release);
+        let stats = shard.stats(0);
+        assert_eq!((stats.accepted, stats.processed, stats.depth), (1, 1, 0));
+        inlet.end();
+        assert_eq!(shard.stats(0).accepted, 1);
+    }
 }

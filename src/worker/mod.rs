@@ -31,7 +31,7 @@ use station::{Delivery, Station};
 
 use crate::clock;
 use crate::event::{Body, Event};
-use crate::processor::{Fault, FaultSite, Make, panic_text};
+use crate::processor::{Fault, FaultSite, Make, Track, panic_text};
 use crate::ring::Outlet;
 use crate::shard::{Mesh, Shard, Signals, is_quiescent};
 use crate::sync::{Arc, Ordering, fence, heavy_fence, thread};
@@ -77,6 +77,8 @@ struct Scratch {
     /// The events of the batch that a filter admits, and their places in the batch.
     admitted: Vec<*const Event>,
     places: Vec<usize>,
+    /// For each admitted event, how many of the shard are complete when it begins.
+    marks: Vec<u64>,
     /// For each event of the batch, whether some processor did not get through it.
     lost: Vec<bool>,
     /// Outlets that the batch was read from.
@@ -225,55 +227,53 @@ impl Worker {
     /// Hands the batch to every processor, and counts. Returns the last event's stamp.
     fn deliver(&mut self) -> u64 {
         let shard = &self.mesh.shards[self.index];
-        let Scratch { batch, admitted, places, lost, .. } = &mut self.scratch;
+        let Scratch { batch, admitted, places, marks, lost, .. } = &mut self.scratch;
         let events = borrow(batch);
         let last_stamp = record_latency(shard, events);
         shard.cells.batches.add(1);
         shard.cells.batch_size.record(events.len() as u64, 1);
 
-        let mut losses = 0;
-        let mut note_loss = |place: usize| {
-            if lost.is_empty() {
-                lost.resize(events.len(), false);
-            }
-            losses += u64::from(!std::mem::replace(&mut lost[place], true));
-            losses
-        };
-        let before = shard.progress.processed.load(Ordering::Relaxed);
-        let mut losses_so_far = 0;
+        let mut losses = Losses::new(shard, lost, events.len());
+        let progress = &*shard.progress;
+        let before = progress.processed.load(Ordering::Relaxed);
         let in_line = self.stations.len();
         for (number, station) in self.stations.iter_mut().enumerate() {
+            if progress.stop.load(Ordering::Relaxed) {
+                break;
+            }
             let supervisor = &self.supervisor;
-            if matches!(station.filter, Filter::All) {
-                // Only the last in line completes events, and only while none has been lost before it is the count a plain sum.
-                let exact = number + 1 == in_line && losses_so_far == 0;
-                let track = exact.then_some((&*shard.progress, before));
-                let lost = &mut |place| losses_so_far = note_loss(place);
-                station.deliver(events, Delivery { supervisor, track, lost });
-            } else {
-                admitted.clear();
-                places.clear();
-                for (place, event) in events.iter().enumerate() {
-                    if station.filter.admits(event.kind()) {
-                        admitted.push(std::ptr::from_ref(*event));
-                        places.push(place);
-                    }
+            // Only the last in line completes events.
+            let is_last = number + 1 == in_line;
+            if matches!(station.filter, Filter::All) && losses.count == 0 {
+                let track = if is_last { Track::From(before) } else { Track::Nothing };
+                let lost = &mut |place| losses.note(place);
+                station.deliver(events, Delivery { supervisor, progress, track, lost });
+                continue;
+            }
+            admitted.clear();
+            places.clear();
+            marks.clear();
+            let mut complete = before;
+            for (place, event) in events.iter().enumerate() {
+                if station.filter.admits(event.kind()) {
+                    admitted.push(std::ptr::from_ref(*event));
+                    places.push(place);
+                    marks.push(complete);
                 }
-                if !admitted.is_empty() {
-                    let lost = &mut |index: usize| losses_so_far = note_loss(places[index]);
-                    let delivery = Delivery { supervisor, track: None, lost };
-                    station.deliver(borrow(admitted), delivery);
-                }
+                complete += u64::from(!losses.contain(place));
+            }
+            if !admitted.is_empty() {
+                let track = if is_last { Track::Marks { marks, lost: 0 } } else { Track::Nothing };
+                let lost = &mut |index: usize| losses.note(places[index]);
+                let delivery = Delivery { supervisor, progress, track, lost };
+                station.deliver(borrow(admitted), delivery);
             }
         }
-        lost.clear();
         // Abandoned in the middle of a batch: what was not processed is not counted, and the report says so.
-        if !shard.progress.stop.load(Ordering::Relaxed) {
-            let processed = before + events.len() as u64 - losses_so_far;
-            shard.progress.processed.store(processed, Ordering::Release);
+        if !progress.stop.load(Ordering::Relaxed) {
+            let processed = before + events.len() as u64 - losses.count;
+            progress.processed.store(processed, Ordering::Release);
         }
-        let faulted = shard.faulted.load(Ordering::Relaxed) + losses_so_far;
-        shard.faulted.store(faulted, Ordering::Release);
         last_stamp
     }
 
@@ -453,6 +453,40 @@ impl Worker {
     fn publish_cells(&self) {
         let cells = self.stations.iter().map(|station| station.cells.clone()).collect();
         self.shard().cells.processors.store(std::sync::Arc::new(cells));
+    }
+}
+
+/// The events of a batch that some processor did not get through.
+struct Losses<'a> {
+    shard: &'a Shard,
+    /// What the shard had lost before the batch.
+    before: u64,
+    count: u64,
+    len: usize,
+    /// For each event of the batch, whether it is lost; empty while none is.
+    lost: &'a mut Vec<bool>,
+}
+
+impl<'a> Losses<'a> {
+    fn new(shard: &'a Shard, lost: &'a mut Vec<bool>, len: usize) -> Self {
+        lost.clear();
+        Self { shard, before: shard.faulted.load(Ordering::Relaxed), count: 0, len, lost }
+    }
+
+    /// Notes a loss; false when the event was lost to an earlier processor already. Counts it at once: the processor may get
+    /// stuck in the next event, and then a report is made.
+    fn note(&mut self, place: usize) -> bool {
+        self.lost.resize(self.len, false);
+        if std::mem::replace(&mut self.lost[place], true) {
+            return false;
+        }
+        self.count += 1;
+        self.shard.faulted.store(self.before + self.count, Ordering::Release);
+        true
+    }
+
+    fn contain(&self, place: usize) -> bool {
+        self.lost.get(place).is_some_and(|&lost| lost)
     }
 }
 

@@ -10,10 +10,10 @@ use std::time::{Duration, Instant};
 use crate::clock;
 use crate::emit::Emitter;
 use crate::event::Event;
-use crate::event::delivery::{deliver, touched_in};
+use crate::event::delivery::{deliver, turned_to_in};
 use crate::processor::{
-    BoxError, Fault, FaultPolicy, FaultSite, Hook, Make, Processor, ShardContext, panic_text,
-    tracked, untracked,
+    BoxError, Fault, FaultPolicy, FaultSite, Hook, Make, Processor, ShardContext, Track,
+    panic_text, tracked, untracked,
 };
 use crate::shard::Progress;
 use crate::stats::ProcessorCells;
@@ -78,11 +78,11 @@ impl Supervisor {
 /// How the delivery of a batch to one processor went.
 pub(super) struct Delivery<'a> {
     pub(super) supervisor: &'a Supervisor,
-    /// Where to report progress, with the count before the batch; only for the last processor in line, and only when it
-    /// gets every event.
-    pub(super) track: Option<(&'a Progress, u64)>,
-    /// Called with the index of each event that the processor did not get through.
-    pub(super) lost: &'a mut dyn FnMut(usize),
+    pub(super) progress: &'a Progress,
+    /// What to report there; something only for the last processor in line.
+    pub(super) track: Track<'a>,
+    /// Called with the index of each event that the processor did not get through; tells whether the event was not lost before.
+    pub(super) lost: &'a mut dyn FnMut(usize) -> bool,
 }
 
 /// A processor's place on a shard.
@@ -123,37 +123,39 @@ impl Station {
 
     /// Hands a batch to the instance, and goes on behind every event that it panics on.
     pub(super) fn deliver(&mut self, events: &[&Event], delivery: Delivery<'_>) {
-        let Delivery { supervisor, track, lost } = delivery;
+        let Delivery { supervisor, progress, mut track, lost } = delivery;
         let mut start = 0;
-        let mut track = track;
         let began = clock::now();
         while start < events.len() {
             let rest = &events[start..];
             let Some(instance) = &mut self.instance else {
                 self.cells.skipped.add(rest.len() as u64);
-                (start..events.len()).for_each(&mut *lost);
+                (start..events.len()).for_each(|index| _ = lost(index));
                 break;
             };
             self.dirty = true;
-            let call = || match track {
-                Some((progress, base)) => tracked(progress, base, || instance.process_batch(rest)),
-                None => untracked(|| instance.process_batch(rest)),
-            };
+            let call = || tracked(progress, track, rest.len(), || instance.process_batch(rest));
             let Err(payload) = catch_unwind(AssertUnwindSafe(|| deliver(rest, call))) else {
-                self.cells.events.add(rest.len() as u64);
+                let stopped = progress.stop.load(Relaxed);
+                let through = if stopped {
+                    turned_to_in(rest).map_or(0, |last| last + 1)
+                } else {
+                    rest.len()
+                };
+                self.cells.events.add(through as u64);
                 break;
             };
-            // A panic before the first event was touched is put on the first one: something must move on.
-            let culprit = touched_in(rest).unwrap_or(0);
+            // A panic before the processor turned to any event is put on the first one: something must move on.
+            let culprit = turned_to_in(rest).unwrap_or(0);
             self.cells.events.add(culprit as u64);
             self.cells.faults.add(1);
-            lost(start + culprit);
-            if let Some((_, base)) = &mut track {
-                *base += culprit as u64;
-            }
+            track = track.behind(culprit, lost(start + culprit));
             start += culprit + 1;
             self.fault(supervisor, FaultSite::Process, payload, Some(rest[culprit]));
             self.apply_policy(supervisor);
+            if progress.stop.load(Relaxed) {
+                break;
+            }
         }
         let nanos = clock::ticks_to_nanos(clock::now().saturating_sub(began));
         let count = events.len() as u64;
