@@ -56,6 +56,27 @@ impl<T> Slot<T> {
         self.header.store(u64::from(lap) << 32 | u64::from(tag), Ordering::Release);
     }
 
+    /// Writes the body and the tag without making them visible; [`show`](Self::show) does that.
+    ///
+    /// # Safety
+    /// As for [`fill`](Self::fill).
+    #[inline(always)]
+    pub(crate) unsafe fn stage(&self, lap: u32, tag: u32, body: T) {
+        self.body.with_mut(|place| {
+            // SAFETY: a released slot belongs to the one producer, so nobody else reads or writes the body.
+            unsafe { (*place).write(body) };
+        });
+        let hidden = u64::from(lap.wrapping_sub(1)) << 32;
+        self.header.store(hidden | u64::from(tag), Ordering::Relaxed);
+    }
+
+    /// Makes a staged slot visible. For the one producer, after [`stage`](Self::stage).
+    #[inline(always)]
+    pub(crate) fn show(&self, lap: u32) {
+        let tag = self.header.load(Ordering::Relaxed) & u64::from(u32::MAX);
+        self.header.store(u64::from(lap) << 32 | tag, Ordering::Release);
+    }
+
     /// The body of a filled slot.
     ///
     /// # Safety
