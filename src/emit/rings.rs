@@ -157,15 +157,17 @@ impl Rings {
     fn publish_group(&mut self, group: &mut Vec<Parts>) {
         let clock = &self.mesh.shards[0].clock;
         let stamp = clock.is_global().then(|| clock.stamp());
-        for Parts { tag, mut body } in group.drain(..) {
+        for Parts { tag, body } in &*group {
             let index = route(body.key_hash, self.lanes.len());
             if let Lane::Own(inlet) = &mut self.lanes[index] {
                 // A counted clock belongs to one shard, and stamps each event by itself.
-                body.stamp = stamp.unwrap_or_else(|| self.mesh.shards[index].clock.stamp());
-                // SAFETY: there is room for the whole group, and nothing here panics.
-                unsafe { inlet.stage(tag.bits(), body) };
+                let stamp = stamp.unwrap_or_else(|| self.mesh.shards[index].clock.stamp());
+                // SAFETY: there is room for the whole group, nothing here panics, and below the group gives up its bodies.
+                unsafe { inlet.stage(tag.bits(), body, |body| body.stamp = stamp) };
             }
         }
+        // SAFETY: all bodies have been moved into rings: `share_out` has found only lanes with rings of their own.
+        unsafe { group.set_len(0) };
         for &(index, _) in &self.shares {
             if let Lane::Own(inlet) = &mut self.lanes[index] {
                 inlet.show_group();

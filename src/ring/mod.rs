@@ -236,14 +236,14 @@ impl<T> Inlet<T> {
     /// Writes the next event of a group, which stays invisible until [`show_group`](Self::show_group).
     ///
     /// # Safety
-    /// [`has_room_for`](Self::has_room_for) returned true for the whole group since the last publication, and no code that may
-    /// panic runs before the group is shown.
+    /// [`has_room_for`](Self::has_room_for) returned true for the whole group since the last publication, no code that may
+    /// panic runs before the group is shown, and the caller gives up the body at `from`.
     #[inline(always)]
-    pub(crate) unsafe fn stage(&mut self, tag: u32, body: T) {
+    pub(crate) unsafe fn stage(&mut self, tag: u32, from: *const T, patch: impl FnOnce(&mut T)) {
         let position = self.tail + self.staged;
         let slot = self.ring.slot(position);
-        // SAFETY: this is the one producer, and the consumer has released the slot.
-        unsafe { slot.stage(self.ring.lap(position), tag, body) };
+        // SAFETY: this is the one producer, and the consumer has released the slot; the caller gives up the body.
+        unsafe { slot.stage(self.ring.lap(position), tag, from, patch) };
         self.staged += 1;
     }
 
