@@ -7,6 +7,9 @@ mod bus;
 mod clock;
 mod emit;
 mod event;
+#[cfg(feature = "http")]
+#[cfg_attr(docsrs, doc(cfg(feature = "http")))]
+pub mod http;
 mod key;
 mod processor;
 mod report;

@@ -84,6 +84,30 @@ impl Emitter {
         self.emit_with(kind, value.into().into_raw(), key.into(), Patience::None)
     }
 
+    /// Emits if at least a quarter of the ring stays free. Never waits.
+    ///
+    /// What matters less goes this way, so that [`try_emit`](Self::try_emit) still finds room for what matters more.
+    ///
+    /// # Errors
+    /// As [`try_emit`](Self::try_emit).
+    #[cfg(feature = "http")]
+    pub(crate) fn try_emit_sparing(
+        &self,
+        kind: EventType,
+        value: impl Into<Value>,
+        key: impl Into<Key>,
+    ) -> Result<(), EmitError> {
+        let mesh = &self.link.mesh;
+        let value = value.into().into_raw();
+        local::with(mesh, |rings| rings.try_emit_sparing(kind, value, key.into())).or_else(
+            |refused| {
+                insist(mesh, refused, Patience::None, |parts| {
+                    local::with(mesh, |rings| rings.offer(parts))
+                })
+            },
+        )
+    }
+
     /// Emits, and blocks the thread while there is no room. Inside a task use [`emit`](Self::emit).
     ///
     /// # Errors

@@ -104,6 +104,37 @@ impl Rings {
         self.try_emit_slowly(index, tag, key_hash, kind, a, b, c, d)
     }
 
+    /// Publishes an event if that leaves a quarter of the ring free.
+    #[cfg(feature = "http")]
+    pub(crate) fn try_emit_sparing(
+        &mut self,
+        kind: EventType,
+        value: RawValue,
+        key: Key,
+    ) -> Result<(), Refused> {
+        let key_hash = self.hash(key);
+        let index = route(key_hash, self.lanes.len());
+        let shard = &self.mesh.shards[index];
+        let short_of = |inlet: &mut Inlet<Body>| {
+            let spare = inlet.ring().capacity() / 4;
+            (!inlet.has_room_for(1 + spare)).then(|| inlet.ring().clone())
+        };
+        let short = match &mut self.lanes[index] {
+            Lane::Own(inlet) => short_of(inlet),
+            Lane::Common => lock(&shard.common).as_mut().and_then(short_of),
+            Lane::Unopened => None,
+        };
+        let Some(ring) = short else {
+            // With the key's hash, or a keyless event would be routed a second time.
+            let tag = Tag::new(kind, 0, key.is_present());
+            let (kind, a, b, c, d) = value.split();
+            return self.try_emit_slowly(index, tag, key_hash, kind, a, b, c, d);
+        };
+        let closed = shard.gate.is_closed_acquire();
+        let why = if closed { Why::Closed } else { Why::Full(ring) };
+        refuse(Tag::new(kind, 0, key.is_present()), key_hash, value, why)
+    }
+
     /// An event on its way into a group.
     #[inline(always)]
     pub(crate) fn parts(&mut self, kind: EventType, value: Value, key: Key) -> Parts {

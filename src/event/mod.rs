@@ -2,8 +2,8 @@
 
 pub(crate) mod delivery;
 mod kind;
-mod meta;
-mod timestamp;
+pub(crate) mod meta;
+pub(crate) mod timestamp;
 mod value;
 
 use std::fmt;

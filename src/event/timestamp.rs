@@ -46,7 +46,7 @@ impl fmt::Display for Rfc3339 {
 }
 
 /// Year, month (1 to 12) and day (1 to 31) of a day counted from 1970-01-01.
-fn civil_from_days(days: i64) -> (i64, i64, i64) {
+pub(crate) fn civil_from_days(days: i64) -> (i64, i64, i64) {
     let days = days + DAYS_TO_UNIX_EPOCH;
     let era = days.div_euclid(DAYS_PER_ERA);
     let day_of_era = days.rem_euclid(DAYS_PER_ERA);

@@ -126,15 +126,20 @@ impl fmt::Debug for Fault<'_> {
 /// The hook that faults are handed to.
 pub(crate) type Hook = std::sync::Arc<dyn Fn(&Fault<'_>) + Send + Sync>;
 
+/// The text of a panic.
+pub(crate) fn payload_text(payload: &(dyn Any + Send)) -> &str {
+    if let Some(text) = payload.downcast_ref::<&str>() {
+        text
+    } else if let Some(text) = payload.downcast_ref::<String>() {
+        text
+    } else {
+        "a panic without a message"
+    }
+}
+
 /// The text of a panic. Consumes the payload, whose destructor may panic as well.
 pub(crate) fn panic_text(payload: Box<dyn Any + Send>) -> String {
-    let text = if let Some(text) = payload.downcast_ref::<&str>() {
-        (*text).to_owned()
-    } else if let Some(text) = payload.downcast_ref::<String>() {
-        text.clone()
-    } else {
-        "a panic without a message".to_owned()
-    };
+    let text = payload_text(&*payload).to_owned();
     let dropped = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| drop(payload)));
     if let Err(second) = dropped {
         // A payload whose destructor panics with a payload of its own could go on for ever; it is leaked instead.

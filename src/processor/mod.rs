@@ -11,6 +11,8 @@ pub(crate) use batch::{Track, tracked, untracked};
 pub use context::ShardContext;
 pub(crate) use factory::{BoxError, Make, erase};
 pub use factory::{Fallible, Infallible, Own, ProcessorFactory};
+#[cfg(feature = "http")]
+pub(crate) use fault::payload_text;
 pub use fault::{Fault, FaultPolicy, FaultSite};
 pub(crate) use fault::{Hook, panic_text};
 pub use noop::{NoopProcessor, NoopProcessorFactory};

@@ -19,7 +19,7 @@
 mod common_error;
 mod error;
 mod event_error;
-mod render;
+pub(crate) mod render;
 mod request;
 mod request_type;
 mod response;

@@ -9,7 +9,7 @@ use serde_core::{Serialize, Serializer};
 /// NB: much of what passes here is chosen by clients: hyper lets `"`, `\`, control characters in
 /// header values and raw bytes through. A value must not be able to end its field, forge another
 /// one or begin a new line.
-pub(super) struct Field<T>(pub(super) T);
+pub(crate) struct Field<T>(pub(crate) T);
 
 impl<T: Display> Display for Field<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -27,7 +27,7 @@ impl<T: Display> Display for Field<T> {
 }
 
 /// The same as [`Field`], with `-` for a missing value.
-pub(super) struct OptionalField<T>(pub(super) Option<T>);
+pub(crate) struct OptionalField<T>(pub(crate) Option<T>);
 
 impl<T: Display> Display for OptionalField<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -73,7 +73,7 @@ impl Write for Escape<'_, '_> {
 }
 
 /// Serialises a value as the string that its `Display` prints.
-pub(super) struct AsText<T>(pub(super) T);
+pub(crate) struct AsText<T>(pub(crate) T);
 
 impl<T: Display> Serialize for AsText<T> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
