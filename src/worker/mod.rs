@@ -144,9 +144,10 @@ impl Worker {
             match self.waiting.after_nothing() {
                 Step::Again => {}
                 Step::Flush => _ = self.flush(),
+                Step::Nudge => _ = self.wake_one_more(),
                 Step::Park => {
                     // What a processor emits in `flush` may be for this shard, so there is another look before sleeping.
-                    if !self.flush() {
+                    if !self.flush() && !self.wake_one_more() {
                         self.park();
                     }
                 }
@@ -333,6 +334,20 @@ impl Worker {
             flushed |= station.flush(&self.supervisor);
         }
         flushed
+    }
+
+    /// Before sleeping, with nothing left to read: lets one more waiter have the room that those before it do not use.
+    fn wake_one_more(&mut self) -> bool {
+        let mut any = false;
+        for outlet in &self.outlets {
+            any |= outlet.wake_one_more();
+        }
+        if any {
+            // It may take a moment until its event comes.
+            thread::yield_now();
+            self.waiting.after_nudge();
+        }
+        any
     }
 
     fn park(&mut self) {
