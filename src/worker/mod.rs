@@ -30,6 +30,7 @@ pub(crate) use station::Supervisor;
 use station::{Delivery, Station};
 
 use crate::clock;
+use crate::event::delivery::on_behalf_of;
 use crate::event::{Body, Event};
 use crate::processor::{Fault, FaultSite, Make, Track, panic_text};
 use crate::ring::Outlet;
@@ -66,6 +67,9 @@ pub(crate) struct Worker {
     orphans: bool,
     closing: bool,
     drained: bool,
+    /// The fewest hops of an event since the last flush. What a flush derives descends from that event: a cycle through flushes
+    /// has to end, and one event from outside is reason enough for a flush.
+    hops_since_flush: Option<u8>,
     merge: Merge,
     scratch: Scratch,
 }
@@ -103,6 +107,7 @@ impl Worker {
             orphans: false,
             closing: false,
             drained: false,
+            hops_since_flush: None,
             merge: Merge::default(),
             scratch: Scratch { batch: Vec::with_capacity(MAX_BATCH), ..Scratch::default() },
         };
@@ -228,12 +233,24 @@ impl Worker {
     fn process_round(&mut self) {
         let count = self.scratch.batch.len();
         let last_stamp = self.deliver();
-        self.release();
+        let (fewest, most) = self.hops_of_batch();
+        self.hops_since_flush = Some(self.hops_since_flush.map_or(fewest, |hops| hops.min(fewest)));
+        // The destructor of a value may derive events.
+        on_behalf_of(most, || self.release());
         self.scratch.batch.clear();
         if self.orphans {
             self.retire_rings();
         }
         self.waiting.after_round(count, last_stamp);
+    }
+
+    /// The fewest and the most hops of an event in the batch.
+    fn hops_of_batch(&self) -> (u8, u8) {
+        if !self.internal.contains(&true) {
+            return (0, 0);
+        }
+        let hops = borrow(&self.scratch.batch).iter().map(|event| event.hops());
+        (hops.clone().min().unwrap_or(0), hops.max().unwrap_or(0))
     }
 
     /// Hands the batch to every processor, and counts. Returns the last event's stamp.
@@ -329,11 +346,13 @@ impl Worker {
 
     /// Flushes the processors that have something to flush; whether there were any.
     fn flush(&mut self) -> bool {
-        let mut flushed = false;
-        for station in &mut self.stations {
-            flushed |= station.flush(&self.supervisor);
-        }
-        flushed
+        on_behalf_of(self.hops_since_flush.take().unwrap_or(0), || {
+            let mut flushed = false;
+            for station in &mut self.stations {
+                flushed |= station.flush(&self.supervisor);
+            }
+            flushed
+        })
     }
 
     /// Before sleeping, with nothing left to read: lets one more waiter have the room that those before it do not use.
