@@ -67,6 +67,9 @@ pub(crate) struct Worker {
     orphans: bool,
     closing: bool,
     drained: bool,
+    /// Derived events processed since the last time that there was nothing to flush. They are not done before that: what a flush
+    /// derives must not come from a shard that seemed to be done.
+    derived_unflushed: u64,
     /// The fewest hops of an event since the last flush. What a flush derives descends from that event: a cycle through flushes
     /// has to end, and one event from outside is reason enough for a flush.
     hops_since_flush: Option<u8>,
@@ -107,6 +110,7 @@ impl Worker {
             orphans: false,
             closing: false,
             drained: false,
+            derived_unflushed: 0,
             hops_since_flush: None,
             merge: Merge::default(),
             scratch: Scratch { batch: Vec::with_capacity(MAX_BATCH), ..Scratch::default() },
@@ -190,8 +194,13 @@ impl Worker {
                 self.reload_rings();
             }
             while let Some(control) = self.desk.pop() {
-                self.note_waiting(false);
-                self.carry_out(control);
+                // A shard that is done must not derive anything any more, and factories and last words may.
+                if self.drained {
+                    control.decline();
+                } else {
+                    self.note_waiting(false);
+                    self.carry_out(control);
+                }
             }
         }
         true
@@ -326,9 +335,7 @@ impl Worker {
             outlet.release(|payload| value_drop_fault(shard, supervisor, payload));
             touched.push(index);
         }
-        if derived > 0 {
-            shard.count_derived_done(derived);
-        }
+        self.derived_unflushed += derived;
         // Pairs with the fence of a waiter that has just entered the list.
         fence(Ordering::SeqCst);
         for &index in &*touched {
@@ -346,13 +353,20 @@ impl Worker {
 
     /// Flushes the processors that have something to flush; whether there were any.
     fn flush(&mut self) -> bool {
-        on_behalf_of(self.hops_since_flush.take().unwrap_or(0), || {
+        let flushed = on_behalf_of(self.hops_since_flush.take().unwrap_or(0), || {
             let mut flushed = false;
             for station in &mut self.stations {
                 flushed |= station.flush(&self.supervisor);
             }
             flushed
-        })
+        });
+        if !flushed {
+            let done = std::mem::take(&mut self.derived_unflushed);
+            if done > 0 {
+                self.shard().count_derived_done(done);
+            }
+        }
+        flushed
     }
 
     /// Before sleeping, with nothing left to read: lets one more waiter have the room that those before it do not use.
