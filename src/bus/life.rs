@@ -9,7 +9,9 @@ use crate::processor::{FaultPolicy, Hook, Make};
 use crate::report::{ShardReport, ShutdownReport};
 use crate::shard::{Mesh, Shard};
 use crate::stats::Stats;
-use crate::sync::{Arc, Condvar, Mutex, MutexGuard, heavy_fence, lock, prepare_fences, thread};
+use crate::sync::{
+    Arc, Condvar, Mutex, MutexGuard, Ordering, heavy_fence, lock, prepare_fences, thread,
+};
 use crate::worker::{
     Control, Desk, Edit, Filter, Order, Replies, Reply, Setup, Supervisor, WaitStrategy, Worker,
 };
@@ -264,7 +266,7 @@ impl Life {
     // ---- ending ----
 
     /// Refuses emits from now on, and wakes those that wait.
-    fn close(&self) {
+    pub(super) fn close(&self) {
         for shard in &self.mesh.shards {
             shard.gate.close();
         }
@@ -315,13 +317,19 @@ impl Life {
         }
     }
 
-    /// Tells the shards that have not ended to process nothing more.
+    /// Tells the shards that have not ended to process nothing more. When this returns, what was accepted and what was processed
+    /// do not change any more, but for the events that the shards are at.
     fn abandon(&self, progress: &Progress) {
         for (shard, phase) in self.mesh.shards.iter().zip(&progress.shards) {
             if !matches!(phase, Phase::Ended) {
-                shard.progress.stop.store(true, crate::sync::Ordering::Relaxed);
+                shard.progress.stop.store(true, Ordering::Relaxed);
                 shard.gate.abandon();
             }
+        }
+        // An emit that found the gate open may be about to publish, and its event belongs into the report.
+        heavy_fence();
+        for shard in &self.mesh.shards {
+            shard.wait_for_publications();
         }
     }
 
@@ -334,6 +342,7 @@ impl Life {
             ShardReport {
                 shard,
                 ended: matches!(phase, Phase::Ended),
+                waiting: state.progress.waiting.load(Ordering::Relaxed),
                 accepted,
                 processed,
                 faulted,

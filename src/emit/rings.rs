@@ -341,14 +341,17 @@ fn publish_derived(
     key_hash: u64,
     value: RawValue,
 ) -> Result<(), Refused> {
+    if !inlet.has_room() {
+        let over = home.gate.is_over();
+        let why = if over { Why::Closed } else { Why::Full(inlet.ring().clone()) };
+        return refuse(tag, key_hash, value, why);
+    }
+    inlet.begin();
     if home.gate.is_over() {
+        inlet.end();
         return refuse(tag, key_hash, value, Why::Closed);
     }
-    if !inlet.has_room() {
-        return refuse(tag, key_hash, value, Why::Full(inlet.ring().clone()));
-    }
     home.count_derived();
-    inlet.begin();
     let stamp = shard.clock.stamp();
     // SAFETY: this is the only use of the raw value.
     let value = unsafe { value.into_value() };

@@ -20,10 +20,12 @@ thread_local! {
     static HINT: Cell<usize> = const { Cell::new(0) };
 }
 
-/// Notes that this thread looks at an event.
+/// Notes that this thread looks at an event. One that is in no ring, and so in no batch, does not count.
 #[inline(always)]
 pub(crate) fn touch(event: &Event) {
-    TOUCHED.set(event);
+    if event.slot.is_in_ring() {
+        TOUCHED.set(event);
+    }
 }
 
 /// Calls `f` with a function that notes which event the walk has come to. When `f` panics, the note stays.

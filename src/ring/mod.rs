@@ -352,6 +352,18 @@ impl<T> Outlet<T> {
         }
     }
 
+    /// Wakes one waiter if there is room; whether there was one.
+    ///
+    /// A wake-up is lost on a task that is alive and not polled, for example one of many in a list that nobody awaits at
+    /// the moment. Those behind it must not wait for it for ever.
+    pub(crate) fn wake_one_more(&self) -> bool {
+        let wake = self.ring.waiters.any() && self.ring.has_room();
+        if wake {
+            self.ring.waiters.wake(1);
+        }
+        wake
+    }
+
     #[cold]
     fn wake_if_free(&self) {
         let capacity = self.ring.capacity();

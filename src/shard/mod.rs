@@ -10,7 +10,7 @@ use crate::clock::Clock;
 use crate::event::Body;
 use crate::ring::{Inlet, Ring};
 use crate::stats::{Cell, Cells, ProcessorCells, ShardStats, Summary};
-use crate::sync::{Arc, AtomicBool, AtomicU64, Mutex, Ordering, Shared, Spare};
+use crate::sync::{Arc, AtomicBool, AtomicU64, Mutex, Ordering, Shared, Spare, thread};
 
 pub(crate) use gate::{Gate, Signals};
 
@@ -34,6 +34,8 @@ pub(crate) struct Progress {
     pub(crate) processed: AtomicU64,
     /// Set when the deadline of a shutdown ran out: start no further event.
     pub(crate) stop: AtomicBool,
+    /// While the bus closes: this shard has nothing to do but to wait for the others. Written by the worker only.
+    pub(crate) waiting: AtomicBool,
 }
 
 /// One shard.
@@ -99,6 +101,7 @@ impl Shard {
             progress: CachePadded::new(Progress {
                 processed: AtomicU64::new(0),
                 stop: AtomicBool::new(false),
+                waiting: AtomicBool::new(false),
             }),
             faulted: AtomicU64::new(0),
             drained: AtomicBool::new(false),
@@ -197,6 +200,16 @@ impl Shard {
     pub(crate) fn wake_waiting(&self) {
         for entry in &self.rings.load().entries {
             entry.ring.wake_all();
+        }
+    }
+
+    /// Waits until no emit is in the middle of a publication. After a fence that follows the closing of the gate nothing more is
+    /// accepted when this returns. No user code runs between the two ends of a publication, so the wait is short.
+    pub(crate) fn wait_for_publications(&self) {
+        for entry in &self.rings.load().entries {
+            while entry.ring.is_busy() {
+                thread::yield_now();
+            }
         }
     }
 

@@ -135,24 +135,35 @@ impl Worker {
             }
             self.merge.read(&mut self.outlets, watermark, &mut self.scratch.batch);
             if !self.scratch.batch.is_empty() {
+                if self.closing {
+                    self.note_waiting(false);
+                }
                 self.process_round();
                 continue;
             }
             match self.waiting.after_nothing() {
                 Step::Again => {}
                 Step::Flush => _ = self.flush(),
+                Step::Nudge => _ = self.wake_one_more(),
                 Step::Park => {
                     // What a processor emits in `flush` may be for this shard, so there is another look before sleeping.
-                    if !self.flush() {
+                    if !self.flush() && !self.wake_one_more() {
                         self.park();
                     }
                 }
             }
-            if self.closing && !self.flush() && self.settle() {
-                break;
+            if self.closing && !self.flush() {
+                if self.settle() {
+                    break;
+                }
+                self.note_waiting(self.drained);
             }
         }
         self.end();
+    }
+
+    fn note_waiting(&self, waiting: bool) {
+        self.shard().progress.waiting.store(waiting, Ordering::Relaxed);
     }
 
     /// Acts on signals; false when the worker is to end.
@@ -174,6 +185,7 @@ impl Worker {
                 self.reload_rings();
             }
             while let Some(control) = self.desk.pop() {
+                self.note_waiting(false);
                 self.carry_out(control);
             }
         }
@@ -324,6 +336,20 @@ impl Worker {
         flushed
     }
 
+    /// Before sleeping, with nothing left to read: lets one more waiter have the room that those before it do not use.
+    fn wake_one_more(&mut self) -> bool {
+        let mut any = false;
+        for outlet in &self.outlets {
+            any |= outlet.wake_one_more();
+        }
+        if any {
+            // It may take a moment until its event comes.
+            thread::yield_now();
+            self.waiting.after_nudge();
+        }
+        any
+    }
+
     fn park(&mut self) {
         let shard = &self.mesh.shards[self.index];
         if !shard.gate.prepare_to_park(self.closing) {
@@ -374,12 +400,43 @@ impl Worker {
     }
 
     fn end(&mut self) {
-        self.staged = None;
+        let abandoned = self.shard().gate.signals().is_abandoned();
+        if !abandoned {
+            // From here on the shard is at work again; a report that has abandoned it is to see what it did before.
+            self.note_waiting(false);
+        }
         self.shard().gate.exit();
         while let Some(control) = self.desk.pop() {
             control.decline();
         }
+        if let Some(staged) = self.staged.take() {
+            staged.close(&self.supervisor);
+        }
         self.close_stations();
+        if abandoned {
+            self.discard();
+        }
+    }
+
+    /// Drops what a deadline has left in the rings. Rings live as long as the threads that have emitted to them, and somebody may
+    /// wait for a value to be dropped.
+    fn discard(&mut self) {
+        // Shards are told one after another, and those that are not yet may derive events for this one.
+        while !self.mesh.is_over() {
+            thread::yield_now();
+        }
+        // From here on, whoever is to publish has visibly begun to, or finds the gate closed.
+        heavy_fence();
+        self.reload_rings();
+        let (mesh, supervisor) = (&self.mesh, &self.supervisor);
+        let shard = &mesh.shards[self.index];
+        shard.wait_for_publications();
+        for outlet in &mut self.outlets {
+            while outlet.peek().is_some() {
+                outlet.advance();
+            }
+            outlet.release(|payload| value_drop_fault(shard, supervisor, payload));
+        }
     }
 
     fn close_stations(&mut self) {
