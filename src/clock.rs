@@ -79,7 +79,7 @@ pub(crate) fn ticks_to_nanos(ticks: u64) -> u64 {
     source::rate().to_nanos(ticks)
 }
 
-/// The wall time at which a stamp was taken; within about a microsecond of the system's clock.
+/// The wall time at which a stamp was taken, to within some 20 microseconds of the system's clock.
 pub(crate) fn wall_time(stamp: u64) -> SystemTime {
     source::wall_time(stamp)
 }

@@ -143,7 +143,7 @@ impl Emitter {
         patience: Patience,
     ) -> Result<(), EmitError> {
         let mesh = &self.link.mesh;
-        match local::with(mesh, |rings| rings.try_emit(kind, value, key, None)) {
+        match local::with(mesh, |rings| rings.try_emit(kind, value, key)) {
             Ok(()) => Ok(()),
             Err(refused) => insist(mesh, refused, patience, |parts| {
                 local::with(mesh, |rings| rings.offer(parts))
@@ -179,7 +179,7 @@ impl Emit<'_> {
             State::New(kind, value, key) => {
                 let hash = rings.hash(key);
                 match rings.may_overtake(hash) {
-                    Ok(()) => rings.try_emit(kind, value.into_raw(), key, None),
+                    Ok(()) => rings.try_emit(kind, value.into_raw(), key),
                     Err(ring) => {
                         let tag = Tag::new(kind, 0, key.is_present());
                         let body = Body { stamp: clock::now(), key_hash: hash, value };

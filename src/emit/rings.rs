@@ -1,6 +1,6 @@
 //! The rings of one producer, one per shard, opened when they are first needed.
 
-use crate::event::{Body, EventType, Parts, RawKind, RawValue, Tag, Word, delivery};
+use crate::event::{Body, EventType, Parts, RawKind, RawValue, Tag, Value, Word, delivery};
 use crate::key::{Key, route};
 use crate::ring::{Inlet, Ring};
 use crate::shard::{Mesh, Shard};
@@ -29,6 +29,8 @@ pub(crate) struct Rings {
     spread: u64,
     /// The shard whose thread these rings belong to: its emits are derived events.
     home: Option<usize>,
+    /// The lanes that a group goes through, each with its share; empty except within a group.
+    shares: Vec<(usize, u64)>,
     /// Emits in a row that overtook waiting ones, see [`Self::may_overtake`].
     overtaken: u32,
 }
@@ -57,7 +59,7 @@ impl Rings {
         // clock differs in the lower ones, hence the hash.
         let start = (&raw const *mesh as u64) ^ crate::clock::now();
         let spread = seahash::hash(&start.to_le_bytes());
-        Self { mesh, lanes, spread, home, overtaken: 0 }
+        Self { mesh, lanes, spread, home, shares: Vec::new(), overtaken: 0 }
     }
 
     /// Rings without rings of their own: everything goes through the common ones.
@@ -81,14 +83,13 @@ impl Rings {
         key.hash_or(self.spread)
     }
 
-    /// Publishes an event if there is room, with `stamp` if it has one already.
+    /// Publishes an event if there is room.
     #[inline(always)]
     pub(crate) fn try_emit(
         &mut self,
         kind: EventType,
         value: RawValue,
         key: Key,
-        stamp: Option<u64>,
     ) -> Result<(), Refused> {
         let key_hash = self.hash(key);
         let tag = Tag::new(kind, 0, key.is_present());
@@ -97,10 +98,92 @@ impl Rings {
             && let Lane::Own(inlet) = &mut self.lanes[index]
         {
             let shard = &self.mesh.shards[index];
-            return publish(inlet, shard, tag, key_hash, value, stamp);
+            return publish(inlet, shard, tag, key_hash, value);
         }
         let (kind, a, b, c, d) = value.split();
         self.try_emit_slowly(index, tag, key_hash, kind, a, b, c, d)
+    }
+
+    /// An event on its way into a group.
+    #[inline(always)]
+    pub(crate) fn parts(&mut self, kind: EventType, value: Value, key: Key) -> Parts {
+        let key_hash = self.hash(key);
+        let tag = Tag::new(kind, 0, key.is_present());
+        Parts { tag, body: Body { stamp: 0, key_hash, value } }
+    }
+
+    /// Publishes a group of events under one stamp, all of them or none. Leaves the group as it is, and returns false, when some
+    /// ring has no room for its share or is not open yet, or when the bus is closed.
+    pub(crate) fn try_emit_group(&mut self, group: &mut Vec<Parts>) -> bool {
+        let published = self.share_out(group) && self.begin_group();
+        if published {
+            self.publish_group(group);
+        }
+        self.shares.clear();
+        published
+    }
+
+    /// Finds out which lanes the group goes through, and whether they have room.
+    fn share_out(&mut self, group: &[Parts]) -> bool {
+        for parts in group {
+            let index = route(parts.body.key_hash, self.lanes.len());
+            match self.shares.iter_mut().find(|(lane, _)| *lane == index) {
+                Some((_, share)) => *share += 1,
+                None => self.shares.push((index, 1)),
+            }
+        }
+        self.home.is_none()
+            && self.shares.iter().all(|&(index, share)| match &mut self.lanes[index] {
+                Lane::Own(inlet) => inlet.has_room_for(share),
+                Lane::Unopened | Lane::Common => false,
+            })
+    }
+
+    /// Marks all rings of the group busy. When one of them turns out to be closed the marks are taken back, so that no part of a
+    /// group is accepted without the others.
+    fn begin_group(&mut self) -> bool {
+        for &(index, _) in &self.shares {
+            if let Lane::Own(inlet) = &mut self.lanes[index] {
+                inlet.begin();
+            }
+        }
+        let closed = self.shares.iter().any(|&(index, _)| self.mesh.shards[index].gate.is_closed());
+        if closed {
+            self.end_group();
+        }
+        !closed
+    }
+
+    fn publish_group(&mut self, group: &mut Vec<Parts>) {
+        let clock = &self.mesh.shards[0].clock;
+        let stamp = clock.is_global().then(|| clock.stamp());
+        for Parts { tag, body } in &*group {
+            let index = route(body.key_hash, self.lanes.len());
+            if let Lane::Own(inlet) = &mut self.lanes[index] {
+                // A counted clock belongs to one shard, and stamps each event by itself.
+                let stamp = stamp.unwrap_or_else(|| self.mesh.shards[index].clock.stamp());
+                // SAFETY: there is room for the whole group, nothing here panics, and below the group gives up its bodies.
+                unsafe { inlet.stage(tag.bits(), body, |body| body.stamp = stamp) };
+            }
+        }
+        // SAFETY: all bodies have been moved into rings: `share_out` has found only lanes with rings of their own.
+        unsafe { group.set_len(0) };
+        for &(index, _) in &self.shares {
+            if let Lane::Own(inlet) = &mut self.lanes[index] {
+                inlet.show_group();
+            }
+        }
+        self.end_group();
+    }
+
+    /// Clears the busy marks and wakes the shards.
+    fn end_group(&mut self) {
+        for &(index, _) in &self.shares {
+            if let Lane::Own(inlet) = &mut self.lanes[index] {
+                inlet.end();
+                self.mesh.shards[index].gate.wake_if_asleep();
+            }
+        }
     }
 
     /// Publishes an event that was refused before, with a new stamp.
@@ -138,7 +221,7 @@ impl Rings {
             self.lanes[index] = opened.map_or(Lane::Common, Lane::Own);
         }
         match (&mut self.lanes[index], self.home) {
-            (Lane::Own(inlet), None) => publish(inlet, shard, tag, key_hash, value, None),
+            (Lane::Own(inlet), None) => publish(inlet, shard, tag, key_hash, value),
             (Lane::Own(inlet), Some(home)) => {
                 let derived = tag.derived(delivery::hops_of_derived());
                 if derived.hops() > self.mesh.hop_limit {
@@ -151,7 +234,7 @@ impl Rings {
                 let inlet = common.get_or_insert_with(|| {
                     shard.open_ring(false, false).expect("the common ring is not limited")
                 });
-                publish(inlet, shard, tag, key_hash, value, None)
+                publish(inlet, shard, tag, key_hash, value)
             }
         }
     }
@@ -225,7 +308,6 @@ fn publish(
     tag: Tag,
     key_hash: u64,
     value: RawValue,
-    stamp: Option<u64>,
 ) -> Result<(), Refused> {
     if !inlet.has_room() {
         let closed = shard.gate.is_closed_acquire();
@@ -240,7 +322,7 @@ fn publish(
         return refuse(tag, key_hash, value, Why::Closed);
     }
     // The stamp is taken when there is room: one from before a wait would make the event look older than it is.
-    let stamp = stamp.unwrap_or_else(|| shard.clock.stamp());
+    let stamp = shard.clock.stamp();
     // SAFETY: this is the only use of the raw value.
     let value = unsafe { value.into_value() };
     // SAFETY: there is room, as asked above.

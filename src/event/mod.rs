@@ -43,6 +43,7 @@ pub struct Event {
 }
 
 /// The part of an event behind its header word.
+#[repr(C)]
 pub(crate) struct Body {
     /// Orders events, and is their time; see [`clock`].
     pub(crate) stamp: u64,

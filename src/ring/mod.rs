@@ -24,10 +24,13 @@
 //! Whoever closes sets its flag, issues the heavy half of the barrier, waits until the ring is not busy, and then knows
 //! every event that was accepted. See [`Inlet::begin`].
 
+#[cfg(feature = "bare-ring")]
+pub mod bare;
 mod buffer;
 mod slot;
 mod waiters;
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::task::Waker;
 
 use crossbeam_utils::CachePadded;
@@ -153,8 +156,12 @@ impl<T> Drop for Ring<T> {
         let head = self.head.load(Ordering::Relaxed);
         let tail = self.state.load(Ordering::Relaxed) >> 1;
         for position in head..tail {
-            // SAFETY: slots in head..tail are filled, and nobody else is left.
-            unsafe { self.slot(position).drop_body() };
+            // Only a shutdown that ran out of time leaves events behind. A destructor of theirs that panics would panic in
+            // whatever thread drops the last handle.
+            let _ = catch_unwind(AssertUnwindSafe(|| {
+                // SAFETY: slots in head..tail are filled, and nobody else is left.
+                unsafe { self.slot(position).drop_body() };
+            }));
         }
     }
 }
@@ -167,6 +174,8 @@ pub(crate) struct Inlet<T> {
     tail: u64,
     /// A past value of the consumer's `head`; refreshed only when the ring looks full.
     head: u64,
+    /// Slots from `tail` on that are written and not visible. Zero except within a group.
+    staged: u64,
 }
 
 impl<T> Inlet<T> {
@@ -175,7 +184,7 @@ impl<T> Inlet<T> {
         let tail = ring.published();
         let head = ring.released();
         ring.orphaned.store(false, Ordering::Release);
-        Self { ring, tail, head }
+        Self { ring, tail, head, staged: 0 }
     }
 
     pub(crate) fn ring(&self) -> &Arc<Ring<T>> {
@@ -213,6 +222,43 @@ impl<T> Inlet<T> {
         // SAFETY: this is the one producer, and the consumer has released the slot: head > tail - capacity.
         unsafe { slot.fill(self.ring.lap(self.tail), tag, body) };
         self.tail += 1;
+    }
+
+    /// Whether `count` slots are free.
+    #[inline(always)]
+    pub(crate) fn has_room_for(&mut self, count: u64) -> bool {
+        if self.tail - self.head + count > self.ring.capacity() {
+            self.refresh();
+        }
+        self.tail - self.head + count <= self.ring.capacity()
+    }
+
+    /// Writes the next event of a group, which stays invisible until [`show_group`](Self::show_group).
+    ///
+    /// # Safety
+    /// [`has_room_for`](Self::has_room_for) returned true for the whole group since the last publication, no code that may
+    /// panic runs before the group is shown, and the caller gives up the body at `from`.
+    #[inline(always)]
+    pub(crate) unsafe fn stage(&mut self, tag: u32, from: *const T, patch: impl FnOnce(&mut T)) {
+        let position = self.tail + self.staged;
+        let slot = self.ring.slot(position);
+        // SAFETY: this is the one producer, and the consumer has released the slot; the caller gives up the body.
+        unsafe { slot.stage(self.ring.lap(position), tag, from, patch) };
+        self.staged += 1;
+    }
+
+    /// Publishes the staged events, the last one first.
+    ///
+    /// The consumer waits at the first slot of the group, so it sees nothing before it can see everything. It then
+    /// reads lines that are complete, and takes none away from the producer in the middle of writing: each line
+    /// crosses between the cores once, and the producer's writes to all of them are under way at the same time.
+    #[inline(always)]
+    pub(crate) fn show_group(&mut self) {
+        for position in (self.tail..self.tail + self.staged).rev() {
+            self.ring.slot(position).show(self.ring.lap(position));
+        }
+        self.tail += self.staged;
+        self.staged = 0;
     }
 
     /// Clears the busy mark. After this the caller looks whether the shard sleeps.
@@ -280,7 +326,7 @@ impl<T> Outlet<T> {
         }
         let mut position = self.head;
         while position < self.next {
-            let dropped = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            let dropped = catch_unwind(AssertUnwindSafe(|| {
                 while position < self.next {
                     let slot = self.ring.slot(position);
                     position += 1;

@@ -63,6 +63,38 @@ impl<T> Slot<T> {
         self.header.store(u64::from(lap) << 32 | u64::from(tag), Ordering::Release);
     }
 
+    /// Moves a body in from where it is, lets `patch` change it there, and leaves it invisible; [`show`](Self::show) ends that.
+    ///
+    /// # Safety
+    /// As for [`fill`](Self::fill); and the caller gives up the body at `from`.
+    #[inline(always)]
+    pub(crate) unsafe fn stage(
+        &self,
+        lap: u32,
+        tag: u32,
+        from: *const T,
+        patch: impl FnOnce(&mut T),
+    ) {
+        self.body.with_mut(|place| {
+            // NB: A copy from memory to memory becomes four vector moves. Taken by value, a body goes through the stack in
+            // words, and the store queue, whose length bounds how many slots are under way at a time, fills up with them.
+            // SAFETY: a released slot belongs to the one producer, so nobody else reads or writes the body.
+            unsafe {
+                (*place).as_mut_ptr().copy_from_nonoverlapping(from, 1);
+                patch((*place).assume_init_mut());
+            }
+        });
+        let hidden = u64::from(lap.wrapping_sub(1)) << 32;
+        self.header.store(hidden | u64::from(tag), Ordering::Relaxed);
+    }
+
+    /// Makes a staged slot visible. For the one producer, after [`stage`](Self::stage).
+    #[inline(always)]
+    pub(crate) fn show(&self, lap: u32) {
+        let tag = self.header.load(Ordering::Relaxed) & u64::from(u32::MAX);
+        self.header.store(u64::from(lap) << 32 | tag, Ordering::Release);
+    }
+
     /// The body of a filled slot.
     ///
     /// # Safety

@@ -27,9 +27,9 @@ const LONGEST_PAUSE: u32 = 100;
 const DENSE_NANOS: u64 = 250;
 
 /// Empty rounds with a spin hint in between, before other threads are let run.
-const SPINS: u32 = 64;
+const SPINS: u32 = 300;
 /// Empty rounds with a yield in between, before the worker sleeps.
-const YIELDS: u32 = 8;
+const YIELDS: u32 = 64;
 /// Empty rounds between two nudges, for a shard that never sleeps.
 const NUDGE_EVERY: u32 = 1024;
 /// Empty rounds before processors are flushed, so that a stream with small gaps does not flush at every gap.

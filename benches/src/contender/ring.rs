@@ -1,6 +1,7 @@
 //! Bare rings: one producer, one consumer, a number in, a number out, no key and no stamp.
 //!
-//! keylane's own ring is private. A contender for it belongs here as soon as the library shows one.
+//! keylane's slots are a cache line each: a header of 8 bytes and up to 56 bytes of body. In the cell of
+//! 64 bytes its item therefore has 56, and 64 with the header travel, as for an event.
 
 use std::sync::Arc;
 use std::thread;
@@ -13,11 +14,16 @@ use crate::measure::{Lap, Track};
 
 /// What travels through a ring.
 pub(crate) trait Item: Send + 'static {
+    /// The item in a slot that has a header of 8 bytes besides.
+    type Body: Item;
+
     fn of(number: u64) -> Self;
     fn number(&self) -> u64;
 }
 
 impl Item for u64 {
+    type Body = Self;
+
     #[inline]
     fn of(number: u64) -> Self {
         number
@@ -33,6 +39,8 @@ impl Item for u64 {
 pub(crate) type Line = [u64; 8];
 
 impl Item for Line {
+    type Body = [u64; 7];
+
     #[inline]
     fn of(number: u64) -> Self {
         [number, !number, number, !number, number, !number, number, !number]
@@ -40,7 +48,21 @@ impl Item for Line {
 
     #[inline]
     fn number(&self) -> u64 {
-        self[7]
+        self[6]
+    }
+}
+
+impl Item for [u64; 7] {
+    type Body = Self;
+
+    #[inline]
+    fn of(number: u64) -> Self {
+        [number, !number, number, !number, number, !number, number]
+    }
+
+    #[inline]
+    fn number(&self) -> u64 {
+        self[6]
     }
 }
 
@@ -66,6 +88,12 @@ pub(crate) trait Ring {
 /// Everyone with a ring.
 pub(crate) fn rings() -> Vec<Box<dyn Ring>> {
     vec![
+        Box::new(Timed::<Keylane>::new(Card {
+            name: "keylane",
+            role: Role::Keylane,
+            package: Some("keylane"),
+            settings: "the ring of a producer: publish one at a time, read up to 256, release once",
+        })),
         Box::new(Timed::<RtrbSingle>::new(Card {
             name: "rtrb",
             role: Role::Rival,
@@ -98,7 +126,7 @@ trait Slots: 'static {
     fn put<T: Item>(head: &mut Self::Head<T>, from: u64, until: u64) -> u64;
 
     /// Takes items out and shows each to `see`; returns how many.
-    fn take<T: Item>(tail: &mut Self::Tail<T>, see: impl FnMut(&T)) -> u64;
+    fn take<T: Item>(tail: &mut Self::Tail<T>, see: impl FnMut(u64)) -> u64;
 }
 
 struct Timed<S> {
@@ -153,8 +181,8 @@ fn transfer<S: Slots, T: Item>(items: u64, capacity: usize) -> Result<Lap, Strin
             let backoff = Backoff::new();
             while seen < items {
                 let mut next = seen;
-                let count = S::take(&mut tail, |item: &T| {
-                    wrong += u64::from(item.number() != T::of(next).number());
+                let count = S::take::<T>(&mut tail, |number| {
+                    wrong += u64::from(number != next);
                     next += 1;
                 });
                 seen += count;
@@ -179,6 +207,27 @@ fn transfer<S: Slots, T: Item>(items: u64, capacity: usize) -> Result<Lap, Strin
 /// Items that a chunked contender moves per call, as many as a batch of events has.
 const CHUNK: usize = 64;
 
+struct Keylane;
+
+impl Slots for Keylane {
+    type Head<T: Item> = keylane::bare_ring::Head<T::Body>;
+    type Tail<T: Item> = keylane::bare_ring::Tail<T::Body>;
+
+    fn open<T: Item>(capacity: usize) -> (Self::Head<T>, Self::Tail<T>) {
+        keylane::bare_ring::ring(capacity.next_power_of_two())
+    }
+
+    #[inline]
+    fn put<T: Item>(head: &mut Self::Head<T>, from: u64, _until: u64) -> u64 {
+        u64::from(head.push(T::Body::of(from)).is_ok())
+    }
+
+    #[inline]
+    fn take<T: Item>(tail: &mut Self::Tail<T>, mut see: impl FnMut(u64)) -> u64 {
+        tail.drain(256, |item| see(item.number())) as u64
+    }
+}
+
 struct RtrbSingle;
 
 impl Slots for RtrbSingle {
@@ -195,10 +244,10 @@ impl Slots for RtrbSingle {
     }
 
     #[inline]
-    fn take<T: Item>(tail: &mut Self::Tail<T>, mut see: impl FnMut(&T)) -> u64 {
+    fn take<T: Item>(tail: &mut Self::Tail<T>, mut see: impl FnMut(u64)) -> u64 {
         match tail.pop() {
             Ok(item) => {
-                see(&item);
+                see(item.number());
                 1
             }
             Err(_) => 0,
@@ -231,7 +280,7 @@ impl Slots for RtrbChunks {
     }
 
     #[inline]
-    fn take<T: Item>(tail: &mut Self::Tail<T>, mut see: impl FnMut(&T)) -> u64 {
+    fn take<T: Item>(tail: &mut Self::Tail<T>, mut see: impl FnMut(u64)) -> u64 {
         let filled = match tail.cached_slots() {
             cached if cached >= CHUNK => cached,
             _ => tail.slots(),
@@ -239,7 +288,7 @@ impl Slots for RtrbChunks {
         let Ok(chunk) = tail.read_chunk(filled.min(CHUNK)) else { return 0 };
         let (first, second) = chunk.as_slices();
         for item in first.iter().chain(second) {
-            see(item);
+            see(item.number());
         }
         let count = chunk.len() as u64;
         chunk.commit_all();
@@ -264,10 +313,10 @@ impl Slots for Queue {
     }
 
     #[inline]
-    fn take<T: Item>(tail: &mut Self::Tail<T>, mut see: impl FnMut(&T)) -> u64 {
+    fn take<T: Item>(tail: &mut Self::Tail<T>, mut see: impl FnMut(u64)) -> u64 {
         match tail.pop() {
             Some(item) => {
-                see(&item);
+                see(item.number());
                 1
             }
             None => 0,

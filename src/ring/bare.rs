@@ -1,0 +1,56 @@
+//! The ring by itself, for measurements: not part of the API, and without promises of stability.
+
+use super::{Inlet, Outlet, Ring};
+use crate::sync::Arc;
+
+/// The producer's end.
+#[derive(Debug)]
+pub struct Head<T>(Inlet<T>);
+
+/// The consumer's end.
+#[derive(Debug)]
+pub struct Tail<T>(Outlet<T>);
+
+/// Opens a ring.
+///
+/// # Panics
+/// When `capacity` is not a power of two.
+pub fn ring<T: Send>(capacity: usize) -> (Head<T>, Tail<T>) {
+    assert!(capacity.is_power_of_two(), "capacity {capacity} is not a power of two");
+    let ring = Arc::new(Ring::new(capacity));
+    (Head(Inlet::new(ring.clone())), Tail(Outlet::new(ring)))
+}
+
+impl<T> Head<T> {
+    /// Puts an item in, or returns it when the ring is full.
+    ///
+    /// # Errors
+    /// When the ring is full.
+    #[inline]
+    pub fn push(&mut self, item: T) -> Result<(), T> {
+        if !self.0.has_room() {
+            return Err(item);
+        }
+        // SAFETY: there is room, as asked above.
+        unsafe { self.0.publish(0, item) };
+        Ok(())
+    }
+}
+
+impl<T> Tail<T> {
+    /// Shows up to `limit` items to `see` and gives their slots back; returns how many.
+    #[inline]
+    pub fn drain(&mut self, limit: usize, mut see: impl FnMut(&T)) -> usize {
+        let mut count = 0;
+        while count < limit
+            && let Some(slot) = self.0.peek()
+        {
+            // SAFETY: a slot that `peek` shows is filled, and stays so until `release`.
+            see(unsafe { slot.body() });
+            self.0.advance();
+            count += 1;
+        }
+        self.0.release(|payload| std::panic::resume_unwind(payload));
+        count
+    }
+}
