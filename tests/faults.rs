@@ -876,32 +876,57 @@ fn a_hook_that_feeds_the_processor_that_panics() {
 
 // ---- callers that panic ----
 
+/// Of a batch whose iterator panics a prefix was accepted; the other values are dropped, at the latest with the producer.
 #[test]
 fn a_batch_whose_iterator_panics() {
     mute_deliberate_panics();
-    within(60, || {
-        let ledger = Ledger::new(100);
-        let bus = Bus::builder()
-            .shards(2)
-            .capacity(8)
-            .processor("ledger", {
-                let ledger = ledger.clone();
-                move |_: &ShardContext| ledger.clone()
-            })
-            .build()
-            .expect("it builds");
-        let mut producer = bus.producer();
-        let items = (0..50u64).map(|number| {
-            assert_ne!(number, 30, "deliberate");
-            (KIND, number.into(), number.into())
-        });
-        let result = catch_unwind(AssertUnwindSafe(|| producer.emit_batch(items)));
-        assert!(result.is_err());
-        for number in 50..100u64 {
-            producer.emit_blocking(KIND, number, number).expect("the producer is as good as new");
+    #[derive(Debug)]
+    struct Ticket(u64, #[expect(dead_code)] Arc<()>);
+    impl Serialize for Ticket {
+        fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+            serializer.serialize_u64(self.0)
         }
-        assert_counts(&bus.shutdown(LONG), 80, 0);
-        ledger.assert_exactly((0..30).chain(50..100));
+    }
+    struct Note(Ledger);
+    impl Processor for Note {
+        fn process(&mut self, event: &Event) {
+            self.0.note(event.get::<Ticket>().expect("a ticket").0);
+        }
+    }
+    within(60, || {
+        for (capacity, breaks_at) in [(8, 30), (1024, 30), (1024, 200), (8, 200)] {
+            let (ledger, alive) = (Ledger::new(400), Arc::new(()));
+            let bus = Bus::builder()
+                .shards(2)
+                .capacity(capacity)
+                .processor("note", {
+                    let ledger = ledger.clone();
+                    move |_: &ShardContext| Note(ledger.clone())
+                })
+                .build()
+                .expect("it builds");
+            let mut producer = bus.producer();
+            // Rings are open, so that groups of events can be published together.
+            for number in 350..360 {
+                producer.emit_blocking(KIND, Ticket(number, alive.clone()), number).expect("open");
+            }
+            let items = (0..300u64).map(|number| {
+                assert_ne!(number, breaks_at, "deliberate");
+                (KIND, Ticket(number, alive.clone()).into(), number.into())
+            });
+            let result = catch_unwind(AssertUnwindSafe(|| producer.emit_batch(items)));
+            assert!(result.is_err());
+            let items = (300..350u64)
+                .map(|number| (KIND, Ticket(number, alive.clone()).into(), number.into()));
+            assert_eq!(producer.emit_batch(items).expect("as good as new"), 50);
+            drop(producer);
+            let report = bus.shutdown(LONG);
+            let accepted = report.accepted - 60;
+            assert!(accepted <= breaks_at, "{report}");
+            assert_counts(&report, accepted + 60, 0);
+            ledger.assert_exactly((0..accepted).chain(300..360));
+            assert_eq!(Arc::strong_count(&alive), 1, "no value is left");
+        }
     });
 }
 
