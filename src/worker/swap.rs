@@ -57,10 +57,12 @@ impl Worker {
             (None, None) => None,
         };
         if let Some(old) = old {
-            if let Some(new) = self.stations.iter().find(|station| station.name == order.name) {
-                new.cells.take_over(&old.cells);
-            }
+            let cells = old.cells.clone();
+            // The old one first: it may count faults to its very end.
             old.close(&self.supervisor);
+            if let Some(new) = self.stations.iter().find(|station| station.name == order.name) {
+                new.cells.take_over(&cells);
+            }
         }
         self.publish_cells();
     }
