@@ -244,9 +244,7 @@ impl Life {
             desk.push(step(order.clone()));
             if !shard.gate.announce_control() {
                 // The worker is past its last look. Whoever takes the record from the desk answers it.
-                while let Some(control) = desk.pop() {
-                    control.decline();
-                }
+                decline_all(desk);
             }
         }
         let mut result = Ok(());
@@ -320,10 +318,13 @@ impl Life {
     /// Tells the shards that have not ended to process nothing more. When this returns, what was accepted and what was processed
     /// do not change any more, but for the events that the shards are at.
     fn abandon(&self, progress: &Progress) {
-        for (shard, phase) in self.mesh.shards.iter().zip(&progress.shards) {
+        for ((shard, desk), phase) in self.mesh.shards.iter().zip(&self.desks).zip(&progress.shards)
+        {
             if !matches!(phase, Phase::Ended) {
                 shard.progress.stop.store(true, Ordering::Relaxed);
                 shard.gate.abandon();
+                // The shard may be stuck, and whoever waits for its answer with it.
+                decline_all(desk);
             }
         }
         // An emit that found the gate open may be about to publish, and its event belongs into the report.
@@ -359,6 +360,13 @@ impl Life {
         } else {
             tracing::error!(bus, %report, "bus shut down, events abandoned");
         }
+    }
+}
+
+/// Answers the control records of a shard that will not.
+fn decline_all(desk: &Desk) {
+    while let Some(control) = desk.pop() {
+        control.decline();
     }
 }
 
