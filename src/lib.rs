@@ -207,3 +207,7 @@ pub use processor::{
 pub use report::{ShardReport, ShutdownReport};
 pub use stats::{ProcessorStats, ShardStats, Stats, Summary};
 pub use worker::WaitStrategy;
+
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

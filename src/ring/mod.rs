@@ -174,8 +174,9 @@ pub(crate) struct Inlet<T> {
     ring: Arc<Ring<T>>,
     /// Next position to fill.
     tail: u64,
-    /// A past value of the consumer's `head`; refreshed only when the ring looks full.
-    head: u64,
+    /// First position that is known not to be free: a past value of the consumer's `head`, plus the capacity. Refreshed only
+    /// when the ring looks full.
+    limit: u64,
     /// Slots from `tail` on that are written and not visible. Zero except within a group.
     staged: u64,
 }
@@ -186,7 +187,8 @@ impl<T> Inlet<T> {
         let tail = ring.published();
         let head = ring.released();
         ring.orphaned.store(false, Ordering::Release);
-        Self { ring, tail, head, staged: 0 }
+        let limit = head + ring.capacity();
+        Self { ring, tail, limit, staged: 0 }
     }
 
     pub(crate) fn ring(&self) -> &Arc<Ring<T>> {
@@ -196,13 +198,13 @@ impl<T> Inlet<T> {
     /// Whether a slot is free.
     #[inline(always)]
     pub(crate) fn has_room(&mut self) -> bool {
-        self.tail - self.head < self.ring.capacity() || self.refresh()
+        self.tail < self.limit || self.refresh()
     }
 
     #[cold]
     fn refresh(&mut self) -> bool {
-        self.head = self.ring.head.load(Ordering::Acquire);
-        self.tail - self.head < self.ring.capacity()
+        self.limit = self.ring.head.load(Ordering::Acquire) + self.ring.capacity();
+        self.tail < self.limit
     }
 
     /// Marks the ring busy. The caller now asks whether the bus is closed, then publishes or not, then calls
@@ -219,7 +221,7 @@ impl<T> Inlet<T> {
     /// [`has_room`](Self::has_room) returned true since the last publication.
     #[inline(always)]
     pub(crate) unsafe fn publish(&mut self, tag: u32, body: T) {
-        debug_assert!(self.tail - self.head < self.ring.capacity(), "publish without room");
+        debug_assert!(self.tail < self.limit, "publish without room");
         let slot = self.ring.slot(self.tail);
         // SAFETY: this is the one producer, and the consumer has released the slot: head > tail - capacity.
         unsafe { slot.fill(self.ring.lap(self.tail), tag, body) };
@@ -229,10 +231,10 @@ impl<T> Inlet<T> {
     /// Whether `count` slots are free.
     #[inline(always)]
     pub(crate) fn has_room_for(&mut self, count: u64) -> bool {
-        if self.tail - self.head + count > self.ring.capacity() {
+        if self.tail + count > self.limit {
             self.refresh();
         }
-        self.tail - self.head + count <= self.ring.capacity()
+        self.tail + count <= self.limit
     }
 
     /// Writes the next event of a group, which stays invisible until [`show_group`](Self::show_group).
