@@ -3,7 +3,7 @@
 use crate::event::{Body, EventType, Parts, RawKind, RawValue, Tag, Value, Word, delivery};
 use crate::key::{Key, route};
 use crate::ring::{Inlet, Ring};
-use crate::shard::{Mesh, Shard};
+use crate::shard::{Mesh, Owner, Shard};
 use crate::sync::{Arc, lock};
 
 /// An event that was not accepted, and why.
@@ -243,8 +243,8 @@ impl Rings {
                 // No ring is opened only to be told that it is too late.
                 return refuse(tag, key_hash, value, Why::Closed);
             }
-            let limited = self.home.is_none();
-            let opened = shard.open_ring(limited, self.home.is_some());
+            let owner = if self.home.is_some() { Owner::Shard } else { Owner::Producer };
+            let opened = shard.open_ring(owner);
             self.lanes[index] = opened.map_or(Lane::Common, Lane::Own);
         }
         match (&mut self.lanes[index], self.home) {
@@ -259,7 +259,7 @@ impl Rings {
             (Lane::Common | Lane::Unopened, _) => {
                 let mut common = lock(&shard.common);
                 let inlet = common.get_or_insert_with(|| {
-                    shard.open_ring(false, false).expect("the common ring is not limited")
+                    shard.open_ring(Owner::Everybody).expect("the common ring is not limited")
                 });
                 publish(inlet, shard, tag, key_hash, value)
             }

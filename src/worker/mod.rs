@@ -288,8 +288,9 @@ impl Worker {
             return;
         }
         let began = clock::now();
-        shard.gate.park();
+        // Counted now, or a shard that sleeps for an hour would not seem to.
         shard.cells.parks.add(1);
+        shard.gate.park();
         shard.cells.parked_ns.add(clock::ticks_to_nanos(clock::now().saturating_sub(began)));
         self.waiting.after_park();
     }
