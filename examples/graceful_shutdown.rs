@@ -89,7 +89,8 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     };
     for task in tasks {
         let refused = task.await?;
-        println!("came back: {refused}, value {}", refused.value());
+        let reason = refused.to_string();
+        println!("came back: {reason}, value {}", refused.into_event().into_value());
     }
     println!("{report}");
     std::process::exit(if report.is_clean() { 0 } else { 1 });

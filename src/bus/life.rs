@@ -205,6 +205,10 @@ impl Life {
         if is_home(&self.mesh) {
             return Err(SwapError::OnShard);
         }
+        // A shard that a shutdown left behind in a stuck processor would never answer.
+        if self.mesh.shards.iter().any(|shard| shard.gate.is_closed_acquire()) {
+            return Err(SwapError::Closed);
+        }
         let mut processors = lock(&self.processors);
         let generation = match (&edit, processors.get(name)) {
             (Edit::Add(..), Some(_)) => return Err(SwapError::Exists { name: name.to_owned() }),

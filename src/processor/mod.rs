@@ -11,8 +11,8 @@ pub(crate) use batch::{Track, tracked, untracked};
 pub use context::ShardContext;
 pub(crate) use factory::{BoxError, Make, erase};
 pub use factory::{Fallible, Infallible, Own, ProcessorFactory};
+pub(crate) use fault::{Contained, Hook, panic_text};
 pub use fault::{Fault, FaultPolicy, FaultSite};
-pub(crate) use fault::{Hook, panic_text};
 pub use noop::{NoopProcessor, NoopProcessorFactory};
 
 use crate::event::Event;

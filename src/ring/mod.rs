@@ -339,6 +339,9 @@ impl<T> Outlet<T> {
                 }
             }));
             if let Err(payload) = dropped {
+                // Should `on_panic` panic as well, these slots have been given back, and nobody drops their bodies again.
+                self.head = position;
+                self.ring.head.store(position, Ordering::Release);
                 on_panic(payload);
             }
         }
@@ -410,5 +413,36 @@ mod tests {
         assert!(woken.0.load(Ordering::Relaxed));
         inlet.end();
         assert_eq!((ring.published(), ring.released()), (1, 1));
+    }
+
+    /// `on_panic` may panic itself; the bare ring's does.
+    #[test]
+    fn a_body_is_dropped_once_even_when_its_destructor_panics() {
+        struct Fragile<'a>(&'a AtomicU64);
+        impl Drop for Fragile<'_> {
+            fn drop(&mut self) {
+                if self.0.fetch_add(1, Ordering::Relaxed) == 1 {
+                    panic!("the second one");
+                }
+            }
+        }
+        let drops = AtomicU64::new(0);
+        let ring = Arc::new(Ring::new(4));
+        let mut inlet = Inlet::new(ring.clone());
+        let mut outlet = Outlet::new(ring);
+        for _ in 0..3 {
+            assert!(inlet.has_room());
+            inlet.begin();
+            // SAFETY: there is room.
+            unsafe { inlet.publish(0, Fragile(&drops)) };
+            inlet.end();
+            assert!(outlet.peek().is_some());
+            outlet.advance();
+        }
+        let release = || outlet.release(|payload| std::panic::resume_unwind(payload));
+        assert!(catch_unwind(AssertUnwindSafe(release)).is_err());
+        assert_eq!(drops.load(Ordering::Relaxed), 2);
+        drop((inlet, outlet));
+        assert_eq!(drops.load(Ordering::Relaxed), 3);
     }
 }
