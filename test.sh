@@ -96,6 +96,8 @@ readme_command() {
   echo "\$ $command"
   bash -euo pipefail -c "${command//target\/release/$target/release}" | tee "$target/first-command.txt"
   grep -q '^lost  *nothing$' "$target/first-command.txt"
+  # What the README shows is what comes, but for times and for the number of shards, which is that of the cores.
+  diff <(sed -n '/^types /,/distinct keys/p' README.md) <(sed -n '/^types /,/distinct keys/p' "$target/first-command.txt")
 }
 
 tests() { cargo test --locked --workspace --all-features; }
