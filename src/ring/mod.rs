@@ -158,10 +158,12 @@ impl<T> Drop for Ring<T> {
         for position in head..tail {
             // Only a shutdown that ran out of time leaves events behind. A destructor of theirs that panics would panic in
             // whatever thread drops the last handle.
-            let _ = catch_unwind(AssertUnwindSafe(|| {
+            let dropped = catch_unwind(AssertUnwindSafe(|| {
                 // SAFETY: slots in head..tail are filled, and nobody else is left.
                 unsafe { self.slot(position).drop_body() };
             }));
+            // The payload's own destructor is as foreign as the one that panicked.
+            std::mem::forget(dropped);
         }
     }
 }

@@ -31,6 +31,7 @@ use station::Station;
 pub(crate) use station::Supervisor;
 
 use crate::clock;
+use crate::event::delivery::on_behalf_of;
 use crate::event::{Body, Event};
 use crate::processor::Make;
 use crate::ring::Outlet;
@@ -67,6 +68,12 @@ pub(crate) struct Worker {
     orphans: bool,
     closing: bool,
     drained: bool,
+    /// Derived events processed since the last time that there was nothing to flush. They are not done before that: what a flush
+    /// derives must not come from a shard that seemed to be done.
+    derived_unflushed: u64,
+    /// The fewest hops of an event since the last flush. What a flush derives descends from that event: a cycle through flushes
+    /// has to end, and one event from outside is reason enough for a flush.
+    hops_since_flush: Option<u8>,
     merge: Merge,
     scratch: Scratch,
 }
@@ -104,6 +111,8 @@ impl Worker {
             orphans: false,
             closing: false,
             drained: false,
+            derived_unflushed: 0,
+            hops_since_flush: None,
             merge: Merge::default(),
             scratch: Scratch { batch: Vec::with_capacity(MAX_BATCH), ..Scratch::default() },
         };
@@ -186,8 +195,13 @@ impl Worker {
                 self.reload_rings();
             }
             while let Some(control) = self.desk.pop() {
-                self.note_waiting(false);
-                self.carry_out(control);
+                // A shard that is done must not derive anything any more, and factories and last words may.
+                if self.drained {
+                    control.decline();
+                } else {
+                    self.note_waiting(false);
+                    self.carry_out(control);
+                }
             }
         }
         true
@@ -228,9 +242,18 @@ impl Worker {
 
     /// Flushes the processors that have something to flush; whether there were any.
     fn flush(&mut self) -> bool {
-        let mut flushed = false;
-        for station in &mut self.stations {
-            flushed |= station.flush(&self.supervisor);
+        let flushed = on_behalf_of(self.hops_since_flush.take().unwrap_or(0), || {
+            let mut flushed = false;
+            for station in &mut self.stations {
+                flushed |= station.flush(&self.supervisor);
+            }
+            flushed
+        });
+        if !flushed {
+            let done = std::mem::take(&mut self.derived_unflushed);
+            if done > 0 {
+                self.shard().count_derived_done(done);
+            }
         }
         flushed
     }

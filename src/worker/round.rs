@@ -7,6 +7,7 @@ use super::station::{Delivery, Supervisor};
 use super::{MAX_BATCH, Scratch, Worker};
 use crate::clock;
 use crate::event::Event;
+use crate::event::delivery::on_behalf_of;
 use crate::processor::{Fault, FaultSite, Track, panic_text};
 use crate::ring::Outlet;
 use crate::shard::Shard;
@@ -16,12 +17,24 @@ impl Worker {
     pub(super) fn process_round(&mut self) {
         let count = self.scratch.batch.len();
         let last_stamp = self.deliver();
-        self.release();
+        let (fewest, most) = self.hops_of_batch();
+        self.hops_since_flush = Some(self.hops_since_flush.map_or(fewest, |hops| hops.min(fewest)));
+        // The destructor of a value may derive events.
+        on_behalf_of(most, || self.release());
         self.scratch.batch.clear();
         if self.orphans {
             self.retire_rings();
         }
         self.waiting.after_round(count, last_stamp);
+    }
+
+    /// The fewest and the most hops of an event in the batch.
+    fn hops_of_batch(&self) -> (u8, u8) {
+        if !self.internal.contains(&true) {
+            return (0, 0);
+        }
+        let hops = borrow(&self.scratch.batch).iter().map(|event| event.hops());
+        (hops.clone().min().unwrap_or(0), hops.max().unwrap_or(0))
     }
 
     /// Hands the batch to every processor, and counts. Returns the last event's stamp.
@@ -97,9 +110,7 @@ impl Worker {
             outlet.release(|payload| value_drop_fault(shard, supervisor, payload));
             touched.push(index);
         }
-        if derived > 0 {
-            shard.count_derived_done(derived);
-        }
+        self.derived_unflushed += derived;
         // Pairs with the fence of a waiter that has just entered the list.
         fence(Ordering::SeqCst);
         for &index in &*touched {
