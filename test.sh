@@ -100,11 +100,11 @@ readme_command() {
   diff <(sed -n '/^types /,/distinct keys/p' README.md) <(sed -n '/^types /,/distinct keys/p' "$target/first-command.txt")
 }
 
-tests() { cargo test --locked --workspace --all-features; }
+tests() { cargo test --locked --workspace --all-features --no-fail-fast; }
 
 models() {
   # A folder of its own: `--cfg loom` would build everything else anew, too.
-  RUSTFLAGS="--cfg loom" cargo test --locked --release -p keylane-loom-tests --target-dir "$target/loom"
+  RUSTFLAGS="--cfg loom" cargo test --locked --release --no-fail-fast -p keylane-loom-tests --target-dir "$target/loom"
 }
 
 benchmarks() { cargo run --locked --release -p keylane-benches -- --quick --out "$target/bench/quick.json"; }
