@@ -96,13 +96,15 @@ readme_command() {
   echo "\$ $command"
   bash -euo pipefail -c "${command//target\/release/$target/release}" | tee "$target/first-command.txt"
   grep -q '^lost  *nothing$' "$target/first-command.txt"
+  # What the README shows is what comes, but for times and for the number of shards, which is that of the cores.
+  diff <(sed -n '/^types /,/distinct keys/p' README.md) <(sed -n '/^types /,/distinct keys/p' "$target/first-command.txt")
 }
 
-tests() { cargo test --locked --workspace --all-features; }
+tests() { cargo test --locked --workspace --all-features --no-fail-fast; }
 
 models() {
   # A folder of its own: `--cfg loom` would build everything else anew, too.
-  RUSTFLAGS="--cfg loom" cargo test --locked --release -p keylane-loom-tests --target-dir "$target/loom"
+  RUSTFLAGS="--cfg loom" cargo test --locked --release --no-fail-fast -p keylane-loom-tests --target-dir "$target/loom"
 }
 
 benchmarks() { cargo run --locked --release -p keylane-benches -- --quick --out "$target/bench/quick.json"; }
@@ -136,7 +138,8 @@ step "documentation" documentation
 step "library alone" library_alone
 step "dependencies" dependencies
 step "tests" tests
-has strace || skip "the system calls of an emit" "strace is not installed"
+strace -f -e trace=getppid true >/dev/null 2>&1 ||
+  skip "the system calls of an emit, in tests/bounds.rs" "there is no strace, or it may not trace"
 step "examples" examples
 step "models" models
 step "benchmarks, quick" benchmarks

@@ -56,8 +56,8 @@ async fn time_is_up() {
     match arguments.as_slice() {
         [] => pending().await,
         [flag, seconds] if flag == "--for" => {
-            let seconds = seconds.parse().expect("--for takes seconds, such as 2 or 0.5");
-            tokio::time::sleep(Duration::from_secs_f64(seconds)).await;
+            let seconds = seconds.parse().ok().and_then(|s| Duration::try_from_secs_f64(s).ok());
+            tokio::time::sleep(seconds.expect("--for takes seconds, such as 2 or 0.5")).await;
         }
         _ => panic!("usage: graceful_shutdown [--for SECONDS]"),
     }
