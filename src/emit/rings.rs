@@ -95,6 +95,9 @@ impl Rings {
     /// nothing to stay. A counted clock needs none: its read-modify-write waits for the stores before it.
     #[inline(always)]
     fn take_thread(&self) {
+        // The models count their stamps.
+        #[cfg(loom)]
+        let _ = self.id;
         #[cfg(not(loom))]
         {
             thread_local! {
