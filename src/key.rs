@@ -2,7 +2,7 @@
 
 /// What an event is ordered by: all events with one key are processed by one processor instance, in causal order.
 ///
-/// A key is the 64-bit [SeaHash](https://docs.rs/seahash) of its bytes, taken when the key is made; the bytes themselves do not
+/// A key is the 64-bit SeaHash (crate `seahash`) of its bytes, taken when the key is made; the bytes themselves do not
 /// travel. Two different byte strings that hash alike simply share their order.
 ///
 /// Any machine can compute the shard of a key, see [`Key::shard`].

@@ -29,7 +29,8 @@ pub struct ShutdownReport {
     pub processed: u64,
     /// Events that some processor panicked on, or did not get because it was in quarantine.
     pub faulted: u64,
-    /// Events that were accepted and not processed, because the deadline ran out.
+    /// Events that were accepted and not processed, because the deadline ran out. An event that had been through some of its
+    /// processors and not all, or was in the middle of one, is among them.
     pub abandoned: u64,
     /// How long the shutdown took; as JSON `elapsed_s`, in seconds.
     pub elapsed: Duration,
@@ -45,6 +46,8 @@ pub struct ShardReport {
     pub shard: usize,
     /// Whether the shard drained its rings, shut its processors down and ended in time.
     pub ended: bool,
+    /// Whether the shard had processed all it had got, and only waited for what the processors of others might derive.
+    pub waiting: bool,
     /// Events accepted.
     pub accepted: u64,
     /// Events processed.
@@ -55,7 +58,7 @@ pub struct ShardReport {
     pub abandoned: u64,
 }
 
-serialize_fields!(ShardReport { shard, ended, accepted, processed, faulted, abandoned });
+serialize_fields!(ShardReport { shard, ended, waiting, accepted, processed, faulted, abandoned });
 
 impl ShutdownReport {
     pub(crate) fn of(shards: Vec<ShardReport>, elapsed: Duration) -> Self {
@@ -76,9 +79,10 @@ impl ShutdownReport {
         self.abandoned == 0 && self.shards.iter().all(|shard| shard.ended)
     }
 
-    /// The shards that had not ended when the deadline ran out.
+    /// The shards that were still at work when the deadline ran out. Those that waited for them are not among them.
     pub fn stuck_shards(&self) -> impl Iterator<Item = usize> + '_ {
-        self.shards.iter().filter(|shard| !shard.ended).map(|shard| shard.shard)
+        let stuck = |shard: &&ShardReport| !shard.ended && !shard.waiting;
+        self.shards.iter().filter(stuck).map(|shard| shard.shard)
     }
 }
 

@@ -420,9 +420,13 @@ fn handles_go_where_the_design_says() {
     assert!(has!(Producer: Send) && !has!(Producer: Sync) && !has!(Producer: Clone));
     assert!(has!(Bus: Send) && has!(Bus: Sync));
     assert!(has!(Builder: Send));
+    // What is in a value need not be `Sync`, and a shared value lends it out.
     assert!(has!(Event: Send) && has!(Value: Send));
-    assert!(has!(EmitError: Send) && has!(EmitError: Error) && has!(EmitError: Debug));
-    assert!(has!(BatchError: Send) && has!(BatchError: Error));
+    assert!(!has!(Event: Sync) && !has!(Value: Sync) && !has!(Fault<'static>: Send));
+    // The usual boxes for errors, and `anyhow`, ask for `Send + Sync`.
+    assert!(has!(EmitError: Send) && has!(EmitError: Sync) && has!(EmitError: Debug));
+    assert!(has!(EmitError: Error));
+    assert!(has!(BatchError: Send) && has!(BatchError: Sync) && has!(BatchError: Error));
     assert!(has!(BuildError: Send) && has!(BuildError: Sync) && has!(BuildError: Error));
     assert!(has!(SwapError: Send) && has!(SwapError: Sync) && has!(SwapError: Error));
     assert!(has!(Emit<'static>: Send) && has!(Shutdown: Send));

@@ -6,7 +6,6 @@
 
 mod support;
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 use std::time::Duration;
@@ -329,7 +328,7 @@ fn tasks_that_move_between_threads() {
     });
 }
 
-/// Tasks and plain threads hand one token around.
+/// A task and a plain thread hand one token around.
 #[test]
 fn a_token_between_a_task_and_a_thread() {
     within(120, || {
@@ -339,28 +338,23 @@ fn a_token_between_a_task_and_a_thread() {
             .expect("a runtime");
         for capacity in [1, 8] {
             let (bus, violations) = checking_bus(1, capacity);
-            let rounds = 30_000 * stress();
-            let token = Arc::new(AtomicU64::new(0));
-            let task = {
-                let (token, emitter) = (token.clone(), bus.emitter());
-                runtime.spawn(async move {
-                    for number in (0..rounds).step_by(2) {
-                        while token.load(Ordering::Acquire) != number {
-                            tokio::task::yield_now().await;
-                        }
-                        emitter.emit(KIND, number, "key").await.expect("open");
-                        token.store(number + 1, Ordering::Release);
-                    }
-                })
-            };
-            let mut producer = bus.producer();
-            for number in (1..rounds).step_by(2) {
-                while token.load(Ordering::Acquire) != number {
-                    thread::yield_now();
+            let rounds = 20_000 * stress();
+            let (to_task, mut task_inbox) = tokio::sync::mpsc::unbounded_channel();
+            let (to_thread, thread_inbox) = std::sync::mpsc::channel();
+            let emitter = bus.emitter();
+            let task = runtime.spawn(async move {
+                while let Some(number) = task_inbox.recv().await {
+                    emitter.emit(KIND, number, "key").await.expect("open");
+                    to_thread.send(number + 1).expect("the thread waits");
                 }
+            });
+            let mut producer = bus.producer();
+            for number in (0..rounds).step_by(2) {
                 producer.emit_timeout(KIND, number, "key", Duration::MAX).expect("open");
-                token.store(number + 1, Ordering::Release);
+                to_task.send(number + 1).expect("the task waits");
+                assert_eq!(thread_inbox.recv(), Ok(number + 2));
             }
+            drop(to_task);
             runtime.block_on(task).expect("no panic");
             finish(&bus, &violations, rounds, "a task and a thread");
         }

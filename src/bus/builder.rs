@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::life::{Life, Plan};
 use super::{Bus, affinity};
 use crate::event::EventType;
-use crate::processor::{Fault, FaultPolicy, Hook, Make, ProcessorFactory, erase};
+use crate::processor::{Contained, Fault, FaultPolicy, Hook, Make, ProcessorFactory, erase};
 use crate::sync::thread;
 use crate::worker::{Filter, WaitStrategy};
 
@@ -122,7 +122,8 @@ impl Builder {
 
     /// Installs a hook that is called with every fault, on the thread of the shard. A panic in it is caught.
     pub fn on_fault(mut self, hook: impl Fn(&Fault<'_>) + Send + Sync + 'static) -> Self {
-        self.hook = Some(std::sync::Arc::new(hook));
+        let hook = Contained::new(hook);
+        self.hook = Some(std::sync::Arc::new(move |fault: &Fault<'_>| hook.get()(fault)));
         self
     }
 

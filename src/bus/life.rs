@@ -9,7 +9,9 @@ use crate::processor::{FaultPolicy, Hook, Make};
 use crate::report::{ShardReport, ShutdownReport};
 use crate::shard::{Mesh, Shard};
 use crate::stats::Stats;
-use crate::sync::{Arc, Condvar, Mutex, MutexGuard, heavy_fence, lock, prepare_fences, thread};
+use crate::sync::{
+    Arc, Condvar, Mutex, MutexGuard, Ordering, heavy_fence, lock, prepare_fences, thread,
+};
 use crate::worker::{
     Control, Desk, Edit, Filter, Order, Replies, Reply, Setup, Supervisor, WaitStrategy, Worker,
 };
@@ -203,6 +205,10 @@ impl Life {
         if is_home(&self.mesh) {
             return Err(SwapError::OnShard);
         }
+        // A shard that a shutdown left behind in a stuck processor would never answer.
+        if self.mesh.shards.iter().any(|shard| shard.gate.is_closed_acquire()) {
+            return Err(SwapError::Closed);
+        }
         let mut processors = lock(&self.processors);
         let generation = match (&edit, processors.get(name)) {
             (Edit::Add(..), Some(_)) => return Err(SwapError::Exists { name: name.to_owned() }),
@@ -242,9 +248,7 @@ impl Life {
             desk.push(step(order.clone()));
             if !shard.gate.announce_control() {
                 // The worker is past its last look. Whoever takes the record from the desk answers it.
-                while let Some(control) = desk.pop() {
-                    control.decline();
-                }
+                decline_all(desk);
             }
         }
         let mut result = Ok(());
@@ -264,7 +268,7 @@ impl Life {
     // ---- ending ----
 
     /// Refuses emits from now on, and wakes those that wait.
-    fn close(&self) {
+    pub(super) fn close(&self) {
         for shard in &self.mesh.shards {
             shard.gate.close();
         }
@@ -315,13 +319,22 @@ impl Life {
         }
     }
 
-    /// Tells the shards that have not ended to process nothing more.
+    /// Tells the shards that have not ended to process nothing more. When this returns, what was accepted and what was processed
+    /// do not change any more, but for the events that the shards are at.
     fn abandon(&self, progress: &Progress) {
-        for (shard, phase) in self.mesh.shards.iter().zip(&progress.shards) {
+        for ((shard, desk), phase) in self.mesh.shards.iter().zip(&self.desks).zip(&progress.shards)
+        {
             if !matches!(phase, Phase::Ended) {
-                shard.progress.stop.store(true, crate::sync::Ordering::Relaxed);
+                shard.progress.stop.store(true, Ordering::Relaxed);
                 shard.gate.abandon();
+                // The shard may be stuck, and whoever waits for its answer with it.
+                decline_all(desk);
             }
+        }
+        // An emit that found the gate open may be about to publish, and its event belongs into the report.
+        heavy_fence();
+        for shard in &self.mesh.shards {
+            shard.wait_for_publications();
         }
     }
 
@@ -334,6 +347,7 @@ impl Life {
             ShardReport {
                 shard,
                 ended: matches!(phase, Phase::Ended),
+                waiting: state.progress.waiting.load(Ordering::Relaxed),
                 accepted,
                 processed,
                 faulted,
@@ -350,6 +364,13 @@ impl Life {
         } else {
             tracing::error!(bus, %report, "bus shut down, events abandoned");
         }
+    }
+}
+
+/// Answers the control records of a shard that will not.
+fn decline_all(desk: &Desk) {
+    while let Some(control) = desk.pop() {
+        control.decline();
     }
 }
 

@@ -31,6 +31,8 @@ impl fmt::Debug for Shutdown {
 impl Shutdown {
     pub(super) fn start(life: Arc<Life>, deadline: Duration) -> Self {
         let outcome = Arc::new(Mutex::new(Outcome::default()));
+        // Here and not on the other thread: whoever has this future may rely on the bus being closed.
+        life.close();
         let finish = {
             let (life, outcome) = (life.clone(), outcome.clone());
             move || {

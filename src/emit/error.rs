@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::event::{Event, EventType, Parts, Value};
+use crate::event::{Event, EventType, Parts, Tag, Value};
 use crate::key::Key;
 
 /// Why an emit was refused.
@@ -27,20 +27,31 @@ impl fmt::Display for Reason {
     }
 }
 
+/// What only its owner can reach. So it may be shared whatever it is: `&Exclusive` leads to nothing.
+///
+/// Values need not be `Sync`, and errors should be: the usual boxes for errors ask for it.
+struct Exclusive<T>(T);
+
+// SAFETY: nothing is done with a shared reference; the field is private to this module, which takes it from owners and `&mut` only.
+unsafe impl<T> Sync for Exclusive<T> {}
+
 /// A refused emit. The event was not accepted, no processor will see it, and it is in here.
 pub struct EmitError {
     reason: Reason,
     hop_limit: bool,
-    parts: Parts,
+    tag: Tag,
+    type_name: Option<&'static str>,
+    parts: Exclusive<Parts>,
 }
 
 impl EmitError {
     pub(crate) fn new(reason: Reason, parts: Parts) -> Self {
-        Self { reason, hop_limit: false, parts }
+        let type_name = parts.body.value.type_name();
+        Self { reason, hop_limit: false, tag: parts.tag, type_name, parts: Exclusive(parts) }
     }
 
     pub(crate) fn hop_limit(parts: Parts) -> Self {
-        Self { reason: Reason::Full, hop_limit: true, parts }
+        Self { hop_limit: true, ..Self::new(Reason::Full, parts) }
     }
 
     /// Why the event was refused.
@@ -55,17 +66,17 @@ impl EmitError {
 
     /// The refused event's type.
     pub fn kind(&self) -> EventType {
-        self.parts.tag.kind()
+        self.tag.kind()
     }
 
-    /// The refused event's value.
-    pub fn value(&self) -> &Value {
-        &self.parts.body.value
+    /// The refused event's value. It may be of a type that threads cannot share, and an error can be shared, hence `&mut`.
+    pub fn value(&mut self) -> &Value {
+        &self.parts.0.body.value
     }
 
     /// Gives the refused event back.
     pub fn into_event(self) -> Event {
-        Event::from_parts(self.parts)
+        Event::from_parts(self.parts.0)
     }
 }
 
@@ -73,7 +84,7 @@ impl fmt::Display for EmitError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let kind = self.kind();
         if self.hop_limit {
-            let hops = self.parts.tag.hops();
+            let hops = self.tag.hops();
             write!(f, "event {kind} refused: derived over {hops} hops, the limit of this bus")
         } else {
             write!(f, "event {kind} refused: {}", self.reason)
@@ -87,7 +98,8 @@ impl fmt::Debug for EmitError {
             .field("reason", &self.reason)
             .field("hop_limit", &self.hop_limit)
             .field("kind", &self.kind())
-            .field("value", self.value())
+            // Not the value itself, see `value`.
+            .field("value", &format_args!("{}", self.type_name.unwrap_or("none")))
             .finish()
     }
 }
@@ -98,7 +110,8 @@ impl std::error::Error for EmitError {}
 pub struct BatchError {
     reason: Reason,
     accepted: usize,
-    rest: Vec<(EventType, Value, Key)>,
+    returned: usize,
+    rest: Exclusive<Vec<(EventType, Value, Key)>>,
 }
 
 impl BatchError {
@@ -108,8 +121,8 @@ impl BatchError {
         rest: impl Iterator<Item = (EventType, Value, Key)>,
     ) -> Self {
         let reason = refused.reason();
-        let rest = std::iter::once(refused.into_event().into_parts()).chain(rest).collect();
-        Self { reason, accepted, rest }
+        let rest: Vec<_> = std::iter::once(refused.into_event().into_parts()).chain(rest).collect();
+        Self { reason, accepted, returned: rest.len(), rest: Exclusive(rest) }
     }
 
     /// Why the batch ended early.
@@ -124,14 +137,14 @@ impl BatchError {
 
     /// The items that were not accepted, in order.
     pub fn into_rest(self) -> Vec<(EventType, Value, Key)> {
-        self.rest
+        self.rest.0
     }
 }
 
 impl fmt::Display for BatchError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { reason, accepted, rest } = self;
-        write!(f, "batch cut short after {accepted} events, {} returned: {reason}", rest.len())
+        let Self { reason, accepted, returned, .. } = self;
+        write!(f, "batch cut short after {accepted} events, {returned} returned: {reason}")
     }
 }
 
@@ -140,7 +153,7 @@ impl fmt::Debug for BatchError {
         f.debug_struct("BatchError")
             .field("reason", &self.reason)
             .field("accepted", &self.accepted)
-            .field("rest", &self.rest.len())
+            .field("rest", &self.returned)
             .finish()
     }
 }

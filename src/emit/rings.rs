@@ -3,7 +3,7 @@
 use crate::event::{Body, EventType, Parts, RawKind, RawValue, Tag, Value, Word, delivery};
 use crate::key::{Key, route};
 use crate::ring::{Inlet, Ring};
-use crate::shard::{Mesh, Shard};
+use crate::shard::{Mesh, Owner, Shard};
 use crate::sync::{Arc, lock};
 
 /// An event that was not accepted, and why.
@@ -23,6 +23,8 @@ pub(crate) enum Why {
 
 /// The rings of one producer.
 pub(crate) struct Rings {
+    /// Tells all rings of the process apart, see [`Self::take_thread`].
+    id: u64,
     mesh: Arc<Mesh>,
     lanes: Box<[Lane]>,
     /// Chooses shards for events without a key.
@@ -59,7 +61,7 @@ impl Rings {
         // clock differs in the lower ones, hence the hash.
         let start = (&raw const *mesh as u64) ^ crate::clock::now();
         let spread = seahash::hash(&start.to_le_bytes());
-        Self { mesh, lanes, spread, home, shares: Vec::new(), overtaken: 0 }
+        Self { id: next_id(), mesh, lanes, spread, home, shares: Vec::new(), overtaken: 0 }
     }
 
     /// Rings without rings of their own: everything goes through the common ones.
@@ -83,6 +85,31 @@ impl Rings {
         key.hash_or(self.spread)
     }
 
+    /// Makes what this thread has published in other rings visible to all, before a stamp is taken for these.
+    ///
+    /// The worker's watermark relies on it that an event whose emit has returned is visible when a later one is stamped. Towards
+    /// another thread that is so: whatever tells it of the first emit leaves this core behind the event. A thread
+    /// itself may be ahead of its own stores: the event sits in the core's store buffer, the time stamp counter goes on, and
+    /// a round that took its watermark in between would find the second ring's event and not the first one's. So it costs a full
+    /// fence to change from one set of rings to another (an emitter and a producer on one thread, two producers), and
+    /// nothing to stay. A counted clock needs none: its read-modify-write waits for the stores before it.
+    #[inline(always)]
+    fn take_thread(&self) {
+        // The models count their stamps.
+        #[cfg(loom)]
+        let _ = self.id;
+        #[cfg(not(loom))]
+        {
+            thread_local! {
+                /// The rings that this thread has emitted through last.
+                static LAST: std::cell::Cell<u64> = const { std::cell::Cell::new(0) };
+            }
+            if LAST.replace(self.id) != self.id {
+                crate::sync::fence(crate::sync::Ordering::SeqCst);
+            }
+        }
+    }
+
     /// Publishes an event if there is room.
     #[inline(always)]
     pub(crate) fn try_emit(
@@ -91,6 +118,7 @@ impl Rings {
         value: RawValue,
         key: Key,
     ) -> Result<(), Refused> {
+        self.take_thread();
         let key_hash = self.hash(key);
         let tag = Tag::new(kind, 0, key.is_present());
         let index = route(key_hash, self.lanes.len());
@@ -146,6 +174,7 @@ impl Rings {
     /// Publishes a group of events under one stamp, all of them or none. Leaves the group as it is, and returns false, when some
     /// ring has no room for its share or is not open yet, or when the bus is closed.
     pub(crate) fn try_emit_group(&mut self, group: &mut Vec<Parts>) -> bool {
+        self.take_thread();
         let published = self.share_out(group) && self.begin_group();
         if published {
             self.publish_group(group);
@@ -219,6 +248,7 @@ impl Rings {
 
     /// Publishes an event that was refused before, with a new stamp.
     pub(crate) fn offer(&mut self, parts: Parts) -> Result<(), Refused> {
+        self.take_thread();
         let Parts { tag, body } = parts;
         let index = route(body.key_hash, self.lanes.len());
         let (kind, a, b, c, d) = body.value.into_raw().split();
@@ -247,8 +277,8 @@ impl Rings {
                 // No ring is opened only to be told that it is too late.
                 return refuse(tag, key_hash, value, Why::Closed);
             }
-            let limited = self.home.is_none();
-            let opened = shard.open_ring(limited, self.home.is_some());
+            let owner = if self.home.is_some() { Owner::Shard } else { Owner::Producer };
+            let opened = shard.open_ring(owner);
             self.lanes[index] = opened.map_or(Lane::Common, Lane::Own);
         }
         match (&mut self.lanes[index], self.home) {
@@ -263,7 +293,7 @@ impl Rings {
             (Lane::Common | Lane::Unopened, _) => {
                 let mut common = lock(&shard.common);
                 let inlet = common.get_or_insert_with(|| {
-                    shard.open_ring(false, false).expect("the common ring is not limited")
+                    shard.open_ring(Owner::Everybody).expect("the common ring is not limited")
                 });
                 publish(inlet, shard, tag, key_hash, value)
             }
@@ -303,6 +333,11 @@ impl Drop for Rings {
             }
         }
     }
+}
+
+fn next_id() -> u64 {
+    static NEXT: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(1);
+    NEXT.fetch_add(1, std::sync::atomic::Ordering::Relaxed)
 }
 
 /// Returns an event that was not published.
@@ -372,14 +407,17 @@ fn publish_derived(
     key_hash: u64,
     value: RawValue,
 ) -> Result<(), Refused> {
+    if !inlet.has_room() {
+        let over = home.gate.is_over();
+        let why = if over { Why::Closed } else { Why::Full(inlet.ring().clone()) };
+        return refuse(tag, key_hash, value, why);
+    }
+    inlet.begin();
     if home.gate.is_over() {
+        inlet.end();
         return refuse(tag, key_hash, value, Why::Closed);
     }
-    if !inlet.has_room() {
-        return refuse(tag, key_hash, value, Why::Full(inlet.ring().clone()));
-    }
     home.count_derived();
-    inlet.begin();
     let stamp = shard.clock.stamp();
     // SAFETY: this is the only use of the raw value.
     let value = unsafe { value.into_value() };

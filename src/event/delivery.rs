@@ -16,14 +16,18 @@ thread_local! {
     static WALKED: Cell<*const Event> = const { Cell::new(std::ptr::null()) };
     /// The batch in delivery.
     static BATCH: Cell<&'static [&'static Event]> = const { Cell::new(&[]) };
+    /// The hops of what events derived outside of a delivery descend from.
+    static PARENT_HOPS: Cell<Option<u8>> = const { Cell::new(None) };
     /// Where in the batch the last search ended; derived events mostly come in order.
     static HINT: Cell<usize> = const { Cell::new(0) };
 }
 
-/// Notes that this thread looks at an event.
+/// Notes that this thread looks at an event. One that is in no ring, and so in no batch, does not count.
 #[inline(always)]
 pub(crate) fn touch(event: &Event) {
-    TOUCHED.set(event);
+    if event.slot.is_in_ring() {
+        TOUCHED.set(event);
+    }
 }
 
 /// Calls `f` with a function that notes which event the walk has come to. When `f` panics, the note stays.
@@ -72,10 +76,24 @@ pub(crate) fn turned_to_in(events: &[&Event]) -> Option<usize> {
     events.iter().position(|&event| std::ptr::eq(event, current))
 }
 
+/// Calls `f` outside of a delivery, in a flush or a fault hook say. What is derived in it descends from events of `hops` hops.
+pub(crate) fn on_behalf_of<R>(hops: u8, f: impl FnOnce() -> R) -> R {
+    struct End(Option<u8>);
+
+    impl Drop for End {
+        fn drop(&mut self) {
+            PARENT_HOPS.set(self.0);
+        }
+    }
+
+    let _end = End(PARENT_HOPS.replace(Some(hops)));
+    f()
+}
+
 /// How many hops lie behind an event that is derived now on this thread: one more than its parent has.
 ///
-/// The parent is the event that the thread has turned to. When a processor has not turned to any event of its batch, the longest line in the
-/// batch counts; outside a delivery (in `flush`, say) there is no parent.
+/// The parent is the event that the thread has turned to. When a processor has not turned to any event of its batch, the
+/// longest line in the batch counts; outside a delivery what [`on_behalf_of`] says. Without a parent it is the first hop.
 pub(crate) fn hops_of_derived() -> u8 {
     let batch = BATCH.get();
     let current = current();
@@ -87,7 +105,10 @@ pub(crate) fn hops_of_derived() -> u8 {
             HINT.set(place);
             batch[place].hops()
         }
-        None => batch.iter().map(|event| event.hops()).max().unwrap_or(0),
+        None => {
+            let longest = batch.iter().map(|event| event.hops()).max();
+            longest.or(PARENT_HOPS.get()).unwrap_or(0)
+        }
     };
     hops.saturating_add(1)
 }

@@ -34,7 +34,10 @@ use serde_core::{Serialize, Serializer};
 /// ```
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
 #[repr(transparent)]
-pub struct EventType(u16);
+pub struct EventType(
+    /// The code; any value is valid.
+    pub u16,
+);
 
 impl EventType {
     /// No type: what a default value holds. Code 0.

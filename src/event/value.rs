@@ -36,6 +36,8 @@ pub struct Value {
     /// What is stored; `None` for no value.
     kind: Option<&'static Kind>,
     data: Data,
+    /// What is stored need not be `Sync`, so neither is this: `&Value` leads to `&T`. Without the mark it would be, as words are.
+    _not_sync: PhantomData<*mut ()>,
 }
 
 /// Room for an inline value, or for the pointer to a boxed one.
@@ -67,7 +69,7 @@ impl RawValue {
     /// At most one of all copies of a raw value is turned back.
     #[inline(always)]
     pub(crate) unsafe fn into_value(self) -> Value {
-        Value { kind: self.kind.0, data: self.data }
+        Value { kind: self.kind.0, data: self.data, _not_sync: PhantomData }
     }
 
     /// The words one by one, to be passed in registers.
@@ -164,12 +166,12 @@ impl Value {
             // SAFETY: a pointer fits into the data.
             unsafe { data.as_mut_ptr().cast::<*mut T>().write(boxed) };
         }
-        Self { kind: Some(&KindOf::<T>::KIND), data }
+        Self { kind: Some(&KindOf::<T>::KIND), data, _not_sync: PhantomData }
     }
 
     /// The absence of a value: prints `none`, renders as `null`.
     pub const fn none() -> Self {
-        Self { kind: None, data: [MaybeUninit::uninit(); INLINE / 8] }
+        Self { kind: None, data: [MaybeUninit::uninit(); INLINE / 8], _not_sync: PhantomData }
     }
 
     /// Takes the value apart.

@@ -81,6 +81,9 @@ impl Drop for EndTracking {
 /// Calls `f` with each event of a batch, in order. It is what the default [`process_batch`](crate::Processor::process_batch) does;
 /// an override that uses it keeps the exact accounting of faults and shutdowns.
 ///
+/// Call it on each event once, on the batch as a whole or on one piece after the other: the walk is what counts events as
+/// processed in the middle of a batch. For a look at the events beforehand a plain loop will do.
+///
 /// ```
 /// use keylane::{Event, Processor, for_each};
 ///

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use crate::processor::{Processor, ShardContext};
+use crate::processor::{Contained, Processor, ShardContext};
 
 /// An error of any type, on its way to a message.
 pub(crate) type BoxError = Box<dyn std::error::Error + Send + Sync>;
@@ -110,7 +110,8 @@ where
 
 /// Erases a factory's types.
 pub(crate) fn erase<Form>(factory: impl ProcessorFactory<Form>) -> Make {
-    let make = move |cx: &ShardContext| match factory.create(cx) {
+    let factory = Contained::new(factory);
+    let make = move |cx: &ShardContext| match factory.get().create(cx) {
         Ok(processor) => Ok(Box::new(processor) as Box<dyn Processor>),
         Err(error) => Err(BoxError::from(error.to_string())),
     };

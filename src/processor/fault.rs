@@ -2,6 +2,7 @@
 
 use std::any::Any;
 use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
 use crate::event::Event;
@@ -120,6 +121,37 @@ impl fmt::Debug for Fault<'_> {
             .field("message", &self.message)
             .field("event", &self.event.map(|event| event.kind()))
             .finish()
+    }
+}
+
+/// Foreign code that the shards hold, a factory or a hook. They drop it on their threads, and a panic in its destructor must not
+/// end one: it ends here.
+pub(crate) struct Contained<T>(Option<T>);
+
+impl<T> Contained<T> {
+    pub(crate) fn new(content: T) -> Self {
+        Self(Some(content))
+    }
+
+    pub(crate) fn get(&self) -> &T {
+        self.0.as_ref().expect("it is there until it is dropped")
+    }
+}
+
+impl<T> Drop for Contained<T> {
+    fn drop(&mut self) {
+        if let Err(payload) = catch_unwind(AssertUnwindSafe(|| drop(self.0.take()))) {
+            let message = panic_text(payload);
+            // A subscriber that panics is foreign code as well.
+            if let Err(payload) = catch_unwind(|| {
+                tracing::error!(
+                    message,
+                    "the destructor of a factory or of the fault hook panicked"
+                );
+            }) {
+                std::mem::forget(payload);
+            }
+        }
     }
 }
 

@@ -13,8 +13,8 @@ pub(crate) use factory::{BoxError, Make, erase};
 pub use factory::{Fallible, Infallible, Own, ProcessorFactory};
 #[cfg(feature = "http")]
 pub(crate) use fault::payload_text;
+pub(crate) use fault::{Contained, Hook, panic_text};
 pub use fault::{Fault, FaultPolicy, FaultSite};
-pub(crate) use fault::{Hook, panic_text};
 pub use noop::{NoopProcessor, NoopProcessorFactory};
 
 use crate::event::Event;

@@ -158,10 +158,12 @@ impl<T> Drop for Ring<T> {
         for position in head..tail {
             // Only a shutdown that ran out of time leaves events behind. A destructor of theirs that panics would panic in
             // whatever thread drops the last handle.
-            let _ = catch_unwind(AssertUnwindSafe(|| {
+            let dropped = catch_unwind(AssertUnwindSafe(|| {
                 // SAFETY: slots in head..tail are filled, and nobody else is left.
                 unsafe { self.slot(position).drop_body() };
             }));
+            // The payload's own destructor is as foreign as the one that panicked.
+            std::mem::forget(dropped);
         }
     }
 }
@@ -172,8 +174,9 @@ pub(crate) struct Inlet<T> {
     ring: Arc<Ring<T>>,
     /// Next position to fill.
     tail: u64,
-    /// A past value of the consumer's `head`; refreshed only when the ring looks full.
-    head: u64,
+    /// First position that is known not to be free: a past value of the consumer's `head`, plus the capacity. Refreshed only
+    /// when the ring looks full.
+    limit: u64,
     /// Slots from `tail` on that are written and not visible. Zero except within a group.
     staged: u64,
 }
@@ -184,7 +187,8 @@ impl<T> Inlet<T> {
         let tail = ring.published();
         let head = ring.released();
         ring.orphaned.store(false, Ordering::Release);
-        Self { ring, tail, head, staged: 0 }
+        let limit = head + ring.capacity();
+        Self { ring, tail, limit, staged: 0 }
     }
 
     pub(crate) fn ring(&self) -> &Arc<Ring<T>> {
@@ -194,13 +198,13 @@ impl<T> Inlet<T> {
     /// Whether a slot is free.
     #[inline(always)]
     pub(crate) fn has_room(&mut self) -> bool {
-        self.tail - self.head < self.ring.capacity() || self.refresh()
+        self.tail < self.limit || self.refresh()
     }
 
     #[cold]
     fn refresh(&mut self) -> bool {
-        self.head = self.ring.head.load(Ordering::Acquire);
-        self.tail - self.head < self.ring.capacity()
+        self.limit = self.ring.head.load(Ordering::Acquire) + self.ring.capacity();
+        self.tail < self.limit
     }
 
     /// Marks the ring busy. The caller now asks whether the bus is closed, then publishes or not, then calls
@@ -217,7 +221,7 @@ impl<T> Inlet<T> {
     /// [`has_room`](Self::has_room) returned true since the last publication.
     #[inline(always)]
     pub(crate) unsafe fn publish(&mut self, tag: u32, body: T) {
-        debug_assert!(self.tail - self.head < self.ring.capacity(), "publish without room");
+        debug_assert!(self.tail < self.limit, "publish without room");
         let slot = self.ring.slot(self.tail);
         // SAFETY: this is the one producer, and the consumer has released the slot: head > tail - capacity.
         unsafe { slot.fill(self.ring.lap(self.tail), tag, body) };
@@ -227,10 +231,10 @@ impl<T> Inlet<T> {
     /// Whether `count` slots are free.
     #[inline(always)]
     pub(crate) fn has_room_for(&mut self, count: u64) -> bool {
-        if self.tail - self.head + count > self.ring.capacity() {
+        if self.tail + count > self.limit {
             self.refresh();
         }
-        self.tail - self.head + count <= self.ring.capacity()
+        self.tail + count <= self.limit
     }
 
     /// Writes the next event of a group, which stays invisible until [`show_group`](Self::show_group).
@@ -335,6 +339,9 @@ impl<T> Outlet<T> {
                 }
             }));
             if let Err(payload) = dropped {
+                // Should `on_panic` panic as well, these slots have been given back, and nobody drops their bodies again.
+                self.head = position;
+                self.ring.head.store(position, Ordering::Release);
                 on_panic(payload);
             }
         }
@@ -350,6 +357,18 @@ impl<T> Outlet<T> {
         if self.ring.waiters.any() {
             self.wake_if_free();
         }
+    }
+
+    /// Wakes one waiter if there is room; whether there was one.
+    ///
+    /// A wake-up is lost on a task that is alive and not polled, for example one of many in a list that nobody awaits at
+    /// the moment. Those behind it must not wait for it for ever.
+    pub(crate) fn wake_one_more(&self) -> bool {
+        let wake = self.ring.waiters.any() && self.ring.has_room();
+        if wake {
+            self.ring.waiters.wake(1);
+        }
+        wake
     }
 
     #[cold]
@@ -394,5 +413,36 @@ mod tests {
         assert!(woken.0.load(Ordering::Relaxed));
         inlet.end();
         assert_eq!((ring.published(), ring.released()), (1, 1));
+    }
+
+    /// `on_panic` may panic itself; the bare ring's does.
+    #[test]
+    fn a_body_is_dropped_once_even_when_its_destructor_panics() {
+        struct Fragile<'a>(&'a AtomicU64);
+        impl Drop for Fragile<'_> {
+            fn drop(&mut self) {
+                if self.0.fetch_add(1, Ordering::Relaxed) == 1 {
+                    panic!("the second one");
+                }
+            }
+        }
+        let drops = AtomicU64::new(0);
+        let ring = Arc::new(Ring::new(4));
+        let mut inlet = Inlet::new(ring.clone());
+        let mut outlet = Outlet::new(ring);
+        for _ in 0..3 {
+            assert!(inlet.has_room());
+            inlet.begin();
+            // SAFETY: there is room.
+            unsafe { inlet.publish(0, Fragile(&drops)) };
+            inlet.end();
+            assert!(outlet.peek().is_some());
+            outlet.advance();
+        }
+        let release = || outlet.release(|payload| std::panic::resume_unwind(payload));
+        assert!(catch_unwind(AssertUnwindSafe(release)).is_err());
+        assert_eq!(drops.load(Ordering::Relaxed), 2);
+        drop((inlet, outlet));
+        assert_eq!(drops.load(Ordering::Relaxed), 3);
     }
 }

@@ -37,6 +37,13 @@ impl<T> Slot<T> {
         self.header.load(Ordering::Relaxed) as u32
     }
 
+    /// Whether a filled slot is in a ring. (One lap in 2^32 looks as if it were not.)
+    #[inline(always)]
+    pub(crate) fn is_in_ring(&self) -> bool {
+        // As in `tag`.
+        self.header.load(Ordering::Relaxed) >> 32 != 0
+    }
+
     /// Whether the slot has been filled on lap `lap`.
     #[inline(always)]
     pub(crate) fn is_filled(&self, lap: u32) -> bool {

@@ -9,6 +9,7 @@
 //!   another ring) passes the wake-up on, see [`Ring::pass_on`](super::Ring::pass_on).
 
 use std::collections::BTreeMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::task::Waker;
 
 use crate::sync::{AtomicBool, Mutex, Ordering, fence, lock};
@@ -82,9 +83,13 @@ impl Waiters {
             if list.wakers.is_empty() {
                 self.any.store(false, Ordering::Relaxed);
             }
-            // A waker is foreign code: it runs without the lock.
+            // A waker is foreign code: it runs without the lock, and may not end the thread, which may be the shard's.
             drop(list);
-            waker.wake();
+            if let Err(payload) = catch_unwind(AssertUnwindSafe(|| waker.wake())) {
+                tracing::error!("the waker of an emit that waits panicked");
+                // Its destructor is foreign code as well.
+                std::mem::forget(payload);
+            }
         }
     }
 }

@@ -131,9 +131,10 @@ impl Gate {
         self.flags.fetch_or(RINGS, Ordering::AcqRel);
     }
 
-    /// Tells the worker of a control record; false when the worker is past its last look at them.
+    /// Tells the worker of a control record; false when the worker is past its last look at them, or has been abandoned and may
+    /// never come to it.
     pub(crate) fn announce_control(&self) -> bool {
-        self.raise(CONTROL) & EXITED == 0
+        self.raise(CONTROL) & (EXITED | ABANDONED) == 0
     }
 
     /// Refuses emits from outside from now on. A [`heavy_fence`] must follow before anybody relies on it.

@@ -10,7 +10,7 @@ use crate::clock::Clock;
 use crate::event::Body;
 use crate::ring::{Inlet, Ring};
 use crate::stats::{Cell, Cells, ProcessorCells, ShardStats, Summary};
-use crate::sync::{Arc, AtomicBool, AtomicU64, Mutex, Ordering, Shared, Spare};
+use crate::sync::{Arc, AtomicBool, AtomicU64, Mutex, Ordering, Shared, Spare, thread};
 
 pub(crate) use gate::{Gate, Signals};
 
@@ -34,6 +34,8 @@ pub(crate) struct Progress {
     pub(crate) processed: AtomicU64,
     /// Set when the deadline of a shutdown ran out: start no further event.
     pub(crate) stop: AtomicBool,
+    /// While the bus closes: this shard has nothing to do but to wait for the others. Written by the worker only.
+    pub(crate) waiting: AtomicBool,
 }
 
 /// One shard.
@@ -73,8 +75,18 @@ struct Entry {
     ring: Arc<Ring<Body>>,
     /// What had been published in the ring when it joined the list.
     base: u64,
-    /// Whether its producer is a shard.
-    internal: bool,
+    owner: Owner,
+}
+
+/// Who emits through a ring.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Owner {
+    /// One producer, or one thread's emitters.
+    Producer,
+    /// Another shard, or the shard itself.
+    Shard,
+    /// All that have no ring of their own.
+    Everybody,
 }
 
 /// Counters that only the statistics read. Written by the worker, except for `refused`.
@@ -99,6 +111,7 @@ impl Shard {
             progress: CachePadded::new(Progress {
                 processed: AtomicU64::new(0),
                 stop: AtomicBool::new(false),
+                waiting: AtomicBool::new(false),
             }),
             faulted: AtomicU64::new(0),
             drained: AtomicBool::new(false),
@@ -123,23 +136,37 @@ impl Shard {
         }
     }
 
-    /// Opens a ring to this shard: a spare one, or a new one. `None` when the shard has as many as the builder allows;
-    /// shards' own rings and the common one do not count.
+    /// Opens a ring to this shard: a spare one, or a new one. `None` when producers have as many as the builder allows; shards'
+    /// own rings and the common one do not count.
     ///
     /// The ring is in the list when this returns, so an event published in it is seen by every round whose watermark lies
     /// after this call.
-    pub(crate) fn open_ring(&self, limited: bool, internal: bool) -> Option<Inlet<Body>> {
-        if limited && self.rings.load().entries.len() >= self.max_rings {
+    pub(crate) fn open_ring(&self, owner: Owner) -> Option<Inlet<Body>> {
+        let is_allowed = |list: &RingList| {
+            let limited = |entry: &&Entry| entry.owner == Owner::Producer;
+            owner != Owner::Producer || list.entries.iter().filter(limited).count() < self.max_rings
+        };
+        if !is_allowed(&self.rings.load()) {
             return None;
         }
         let ring = self.spare.pop().unwrap_or_else(|| Arc::new(Ring::new(self.capacity)));
-        let entry = Entry { base: ring.published(), ring: ring.clone(), internal };
-        let inlet = Inlet::new(ring);
+        let entry = Entry { base: ring.published(), ring: ring.clone(), owner };
+        // Before the ring is in the list: a spare one is orphaned until now, and would be retired again.
+        let inlet = Inlet::new(ring.clone());
+        let mut opened = false;
         self.rings.update(|list| {
             let mut list = list.clone();
-            list.entries.push(entry.clone());
+            // Asked again, because others open rings at the same time.
+            opened = is_allowed(&list);
+            if opened {
+                list.entries.push(entry.clone());
+            }
             list
         });
+        if !opened {
+            let _ = self.spare.push(ring);
+            return None;
+        }
         self.gate.announce_rings();
         Some(inlet)
     }
@@ -153,7 +180,7 @@ impl Shard {
     /// The rings that lead to this shard, each with whether its producer is a shard; for the worker.
     pub(crate) fn rings(&self) -> Vec<(Arc<Ring<Body>>, bool)> {
         let list = self.rings.load();
-        list.entries.iter().map(|entry| (entry.ring.clone(), entry.internal)).collect()
+        list.entries.iter().map(|entry| (entry.ring.clone(), entry.owner == Owner::Shard)).collect()
     }
 
     /// Takes a drained ring out of the list; for the worker.
@@ -197,6 +224,16 @@ impl Shard {
     pub(crate) fn wake_waiting(&self) {
         for entry in &self.rings.load().entries {
             entry.ring.wake_all();
+        }
+    }
+
+    /// Waits until no emit is in the middle of a publication. After a fence that follows the closing of the gate nothing more is
+    /// accepted when this returns. No user code runs between the two ends of a publication, so the wait is short.
+    pub(crate) fn wait_for_publications(&self) {
+        for entry in &self.rings.load().entries {
+            while entry.ring.is_busy() {
+                thread::yield_now();
+            }
         }
     }
 
@@ -282,7 +319,7 @@ mod tests {
     #[test]
     fn an_event_counts_as_accepted_when_it_is_finished() {
         let shard = Shard::new(8, 8);
-        let mut inlet = shard.open_ring(true, false).expect("there is room for a ring");
+        let mut inlet = shard.open_ring(Owner::Producer).expect("there is room for a ring");
         assert!(inlet.has_room());
         inlet.begin();
         let body = Body { stamp: 1, key_hash: 0, value: Value::none() };

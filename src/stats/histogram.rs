@@ -100,7 +100,7 @@ impl Cells {
         self.min.0.store(self.min.get().min(old.min.get()), Ordering::Relaxed);
     }
 
-    /// Adds what has been recorded to a histogram made by [`empty`].
+    /// Adds what has been recorded to a summary made by [`Summary::empty`].
     pub(crate) fn add_to(&self, summary: &mut Summary) {
         for (index, cell) in self.buckets.iter().enumerate() {
             let count = cell.get();

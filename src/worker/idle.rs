@@ -30,6 +30,8 @@ const DENSE_NANOS: u64 = 250;
 const SPINS: u32 = 300;
 /// Empty rounds with a yield in between, before the worker sleeps.
 const YIELDS: u32 = 64;
+/// Empty rounds between two nudges, for a shard that never sleeps.
+const NUDGE_EVERY: u32 = 1024;
 /// Empty rounds before processors are flushed, so that a stream with small gaps does not flush at every gap.
 const FLUSH_AFTER: u32 = 16;
 
@@ -40,6 +42,8 @@ pub(super) enum Step {
     Again,
     /// Flush the processors, then look again.
     Flush,
+    /// Let one more waiting emit have its turn, then look again.
+    Nudge,
     /// Sleep.
     Park,
 }
@@ -94,7 +98,19 @@ impl Waiting {
             WaitStrategy::Adaptive if self.empty_rounds > SPINS => thread::yield_now(),
             _ => spin_loop(),
         }
-        if self.empty_rounds == FLUSH_AFTER { Step::Flush } else { Step::Again }
+        if self.empty_rounds == FLUSH_AFTER {
+            Step::Flush
+        } else if self.empty_rounds.is_multiple_of(NUDGE_EVERY) {
+            Step::Nudge
+        } else {
+            Step::Again
+        }
+    }
+
+    /// After a nudge: there will be events soon, or another nudge is due.
+    pub(super) fn after_nudge(&mut self) {
+        // Processors have been flushed.
+        self.empty_rounds = FLUSH_AFTER;
     }
 
     /// After a sleep.

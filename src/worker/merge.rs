@@ -3,7 +3,8 @@
 //! A round reads the watermark, then the list of rings, then this merge, which takes events with a stamp below the watermark and
 //! nothing else. Why this keeps causal order: let A's emit have returned before B's began. A's ring was in the list and A's
 //! slot was filled before B was stamped. If the round takes B, then B's stamp, and all the more A's, is below the
-//! watermark; A was visible when the watermark was read, so the round sees A, and the smaller stamp goes first. The models
+//! watermark; A was visible when the watermark was read, so the round sees A, and the smaller stamp goes first. (That A
+//! is visible to all when B is stamped is not a matter of course where one thread emits both, see `Rings::take_thread`.) The models
 //! `order_*` in `loom-tests` check the rule and that each of its conditions is needed.
 
 use crate::event::{Body, Event};

@@ -4,8 +4,8 @@
 //!
 //! 1. Read the watermark, then the signals; act on the signals (rings that came or went, control records, closing).
 //! 2. Merge the rings by stamp up to the watermark, see [`merge`].
-//! 3. Deliver the batch to each processor in turn, see [`station`].
-//! 4. Count, drop the values, give the slots back, wake emits that wait for room.
+//! 3. Deliver the batch to each processor in turn, count, drop the values, give the slots back, and wake emits that wait
+//!    for room, see [`round`] and [`station`].
 //!
 //! After a round that found nothing the processors are flushed and the thread waits, see [`idle`].
 //!
@@ -18,20 +18,22 @@
 mod control;
 mod idle;
 mod merge;
+mod round;
 mod station;
-
-use std::any::Any;
+mod swap;
 
 pub(crate) use control::{Control, Desk, Edit, Filter, Order, Replies, Reply};
 pub use idle::WaitStrategy;
 use idle::{Step, Waiting};
 use merge::Merge;
+use round::value_drop_fault;
+use station::Station;
 pub(crate) use station::Supervisor;
-use station::{Delivery, Station};
 
 use crate::clock;
+use crate::event::delivery::on_behalf_of;
 use crate::event::{Body, Event};
-use crate::processor::{Fault, FaultSite, Make, Track, panic_text};
+use crate::processor::Make;
 use crate::ring::Outlet;
 use crate::shard::{Mesh, Shard, Signals, is_quiescent};
 use crate::sync::{Arc, Ordering, fence, heavy_fence, thread};
@@ -66,6 +68,12 @@ pub(crate) struct Worker {
     orphans: bool,
     closing: bool,
     drained: bool,
+    /// Derived events processed since the last time that there was nothing to flush. They are not done before that: what a flush
+    /// derives must not come from a shard that seemed to be done.
+    derived_unflushed: u64,
+    /// The fewest hops of an event since the last flush. What a flush derives descends from that event: a cycle through flushes
+    /// has to end, and one event from outside is reason enough for a flush.
+    hops_since_flush: Option<u8>,
     merge: Merge,
     scratch: Scratch,
 }
@@ -103,6 +111,8 @@ impl Worker {
             orphans: false,
             closing: false,
             drained: false,
+            derived_unflushed: 0,
+            hops_since_flush: None,
             merge: Merge::default(),
             scratch: Scratch { batch: Vec::with_capacity(MAX_BATCH), ..Scratch::default() },
         };
@@ -135,24 +145,35 @@ impl Worker {
             }
             self.merge.read(&mut self.outlets, watermark, &mut self.scratch.batch);
             if !self.scratch.batch.is_empty() {
+                if self.closing {
+                    self.note_waiting(false);
+                }
                 self.process_round();
                 continue;
             }
             match self.waiting.after_nothing() {
                 Step::Again => {}
                 Step::Flush => _ = self.flush(),
+                Step::Nudge => _ = self.wake_one_more(),
                 Step::Park => {
                     // What a processor emits in `flush` may be for this shard, so there is another look before sleeping.
-                    if !self.flush() {
+                    if !self.flush() && !self.wake_one_more() {
                         self.park();
                     }
                 }
             }
-            if self.closing && !self.flush() && self.settle() {
-                break;
+            if self.closing && !self.flush() {
+                if self.settle() {
+                    break;
+                }
+                self.note_waiting(self.drained);
             }
         }
         self.end();
+    }
+
+    fn note_waiting(&self, waiting: bool) {
+        self.shard().progress.waiting.store(waiting, Ordering::Relaxed);
     }
 
     /// Acts on signals; false when the worker is to end.
@@ -174,7 +195,13 @@ impl Worker {
                 self.reload_rings();
             }
             while let Some(control) = self.desk.pop() {
-                self.carry_out(control);
+                // A shard that is done must not derive anything any more, and factories and last words may.
+                if self.drained {
+                    control.decline();
+                } else {
+                    self.note_waiting(false);
+                    self.carry_out(control);
+                }
             }
         }
         true
@@ -211,117 +238,38 @@ impl Worker {
         }
     }
 
-    // ---- events ----
-
-    fn process_round(&mut self) {
-        let count = self.scratch.batch.len();
-        let last_stamp = self.deliver();
-        self.release();
-        self.scratch.batch.clear();
-        if self.orphans {
-            self.retire_rings();
-        }
-        self.waiting.after_round(count, last_stamp);
-    }
-
-    /// Hands the batch to every processor, and counts. Returns the last event's stamp.
-    fn deliver(&mut self) -> u64 {
-        let shard = &self.mesh.shards[self.index];
-        let Scratch { batch, admitted, places, marks, lost, .. } = &mut self.scratch;
-        let events = borrow(batch);
-        let last_stamp = record_latency(shard, events);
-        shard.cells.batches.add(1);
-        shard.cells.batch_size.record(events.len() as u64, 1);
-
-        let mut losses = Losses::new(shard, lost, events.len());
-        let progress = &*shard.progress;
-        let before = progress.processed.load(Ordering::Relaxed);
-        let in_line = self.stations.len();
-        for (number, station) in self.stations.iter_mut().enumerate() {
-            if progress.stop.load(Ordering::Relaxed) {
-                break;
-            }
-            let supervisor = &self.supervisor;
-            // Only the last in line completes events.
-            let is_last = number + 1 == in_line;
-            if matches!(station.filter, Filter::All) && losses.count == 0 {
-                let track = if is_last { Track::From(before) } else { Track::Nothing };
-                let lost = &mut |place| losses.note(place);
-                station.deliver(events, Delivery { supervisor, progress, track, lost });
-                continue;
-            }
-            admitted.clear();
-            places.clear();
-            marks.clear();
-            let mut complete = before;
-            for (place, event) in events.iter().enumerate() {
-                if station.filter.admits(event.kind()) {
-                    admitted.push(std::ptr::from_ref(*event));
-                    places.push(place);
-                    marks.push(complete);
-                }
-                complete += u64::from(!losses.contain(place));
-            }
-            if !admitted.is_empty() {
-                let track = if is_last { Track::Marks { marks, lost: 0 } } else { Track::Nothing };
-                let lost = &mut |index: usize| losses.note(places[index]);
-                let delivery = Delivery { supervisor, progress, track, lost };
-                station.deliver(borrow(admitted), delivery);
-            }
-        }
-        // Abandoned in the middle of a batch: what was not processed is not counted, and the report says so.
-        if !progress.stop.load(Ordering::Relaxed) {
-            let processed = before + events.len() as u64 - losses.count;
-            progress.processed.store(processed, Ordering::Release);
-        }
-        last_stamp
-    }
-
-    /// Drops the batch's values, gives the slots back, and wakes emits that wait for room.
-    fn release(&mut self) {
-        let shard = &self.mesh.shards[self.index];
-        let count = self.scratch.batch.len() as u64;
-        shard.cells.high_water.raise(if count == MAX_BATCH as u64 { self.depth() } else { count });
-        let touched = &mut self.scratch.touched;
-        touched.clear();
-        let mut derived = 0;
-        for (index, outlet) in self.outlets.iter_mut().enumerate() {
-            let unreleased = outlet.unreleased();
-            if unreleased == 0 {
-                continue;
-            }
-            if self.internal[index] {
-                derived += unreleased;
-            }
-            let supervisor = &self.supervisor;
-            outlet.release(|payload| value_drop_fault(shard, supervisor, payload));
-            touched.push(index);
-        }
-        if derived > 0 {
-            shard.count_derived_done(derived);
-        }
-        // Pairs with the fence of a waiter that has just entered the list.
-        fence(Ordering::SeqCst);
-        for &index in &*touched {
-            self.outlets[index].wake_waiters();
-        }
-    }
-
-    /// Events in the shard's rings, as far as its worker knows them, including those being processed.
-    fn depth(&self) -> u64 {
-        let rings = self.outlets.iter().map(Outlet::ring);
-        rings.map(|ring| ring.published().saturating_sub(ring.released())).sum()
-    }
-
     // ---- waiting and ending ----
 
     /// Flushes the processors that have something to flush; whether there were any.
     fn flush(&mut self) -> bool {
-        let mut flushed = false;
-        for station in &mut self.stations {
-            flushed |= station.flush(&self.supervisor);
+        let flushed = on_behalf_of(self.hops_since_flush.take().unwrap_or(0), || {
+            let mut flushed = false;
+            for station in &mut self.stations {
+                flushed |= station.flush(&self.supervisor);
+            }
+            flushed
+        });
+        if !flushed {
+            let done = std::mem::take(&mut self.derived_unflushed);
+            if done > 0 {
+                self.shard().count_derived_done(done);
+            }
         }
         flushed
+    }
+
+    /// Before sleeping, with nothing left to read: lets one more waiter have the room that those before it do not use.
+    fn wake_one_more(&mut self) -> bool {
+        let mut any = false;
+        for outlet in &self.outlets {
+            any |= outlet.wake_one_more();
+        }
+        if any {
+            // It may take a moment until its event comes.
+            thread::yield_now();
+            self.waiting.after_nudge();
+        }
+        any
     }
 
     fn park(&mut self) {
@@ -340,8 +288,9 @@ impl Worker {
             return;
         }
         let began = clock::now();
-        shard.gate.park();
+        // Counted now, or a shard that sleeps for an hour would not seem to.
         shard.cells.parks.add(1);
+        shard.gate.park();
         shard.cells.parked_ns.add(clock::ticks_to_nanos(clock::now().saturating_sub(began)));
         self.waiting.after_park();
     }
@@ -374,12 +323,43 @@ impl Worker {
     }
 
     fn end(&mut self) {
-        self.staged = None;
+        let abandoned = self.shard().gate.signals().is_abandoned();
+        if !abandoned {
+            // From here on the shard is at work again; a report that has abandoned it is to see what it did before.
+            self.note_waiting(false);
+        }
         self.shard().gate.exit();
         while let Some(control) = self.desk.pop() {
             control.decline();
         }
+        if let Some(staged) = self.staged.take() {
+            staged.close(&self.supervisor);
+        }
         self.close_stations();
+        if abandoned {
+            self.discard();
+        }
+    }
+
+    /// Drops what a deadline has left in the rings. Rings live as long as the threads that have emitted to them, and somebody may
+    /// wait for a value to be dropped.
+    fn discard(&mut self) {
+        // Shards are told one after another, and those that are not yet may derive events for this one.
+        while !self.mesh.is_over() {
+            thread::yield_now();
+        }
+        // From here on, whoever is to publish has visibly begun to, or finds the gate closed.
+        heavy_fence();
+        self.reload_rings();
+        let (mesh, supervisor) = (&self.mesh, &self.supervisor);
+        let shard = &mesh.shards[self.index];
+        shard.wait_for_publications();
+        for outlet in &mut self.outlets {
+            while outlet.peek().is_some() {
+                outlet.advance();
+            }
+            outlet.release(|payload| value_drop_fault(shard, supervisor, payload));
+        }
     }
 
     fn close_stations(&mut self) {
@@ -387,138 +367,4 @@ impl Worker {
             station.close(&self.supervisor);
         }
     }
-
-    // ---- control records ----
-
-    fn carry_out(&mut self, control: Control) {
-        match control {
-            Control::Prepare(order) => {
-                let reply = self.prepare(&order);
-                order.replies.send(reply);
-            }
-            Control::Commit(order) => {
-                self.commit(&order);
-                order.replies.send(Reply::Done);
-            }
-            Control::Abort(order) => {
-                if let Some(staged) = self.staged.take() {
-                    staged.close(&self.supervisor);
-                }
-                order.replies.send(Reply::Done);
-            }
-        }
-    }
-
-    fn prepare(&mut self, order: &Order) -> Reply {
-        let (filter, make) = match &order.edit {
-            Edit::Add(filter, make) => (filter.clone(), make),
-            Edit::Replace(make) => {
-                let old = self.stations.iter().find(|station| station.name == order.name);
-                (old.map_or(Filter::All, |old| old.filter.clone()), make)
-            }
-            Edit::Remove => return Reply::Done,
-        };
-        let opened =
-            Station::open(&self.supervisor, &order.name, filter, make.clone(), order.generation);
-        match opened {
-            Ok(station) => {
-                self.staged = Some(station);
-                Reply::Done
-            }
-            Err(message) => Reply::Failed { shard: self.index, message },
-        }
-    }
-
-    /// Switches at a batch boundary: the old instance has seen exactly what came before, the new one sees the rest.
-    fn commit(&mut self, order: &Order) {
-        let place = self.stations.iter().position(|station| station.name == order.name);
-        let old = match (self.staged.take(), place) {
-            (Some(new), Some(place)) => Some(std::mem::replace(&mut self.stations[place], new)),
-            (Some(new), None) => {
-                self.stations.push(new);
-                None
-            }
-            (None, Some(place)) => Some(self.stations.remove(place)),
-            (None, None) => None,
-        };
-        if let Some(old) = old {
-            if let Some(new) = self.stations.iter().find(|station| station.name == order.name) {
-                new.cells.take_over(&old.cells);
-            }
-            old.close(&self.supervisor);
-        }
-        self.publish_cells();
-    }
-
-    fn publish_cells(&self) {
-        let cells = self.stations.iter().map(|station| station.cells.clone()).collect();
-        self.shard().cells.processors.store(std::sync::Arc::new(cells));
-    }
-}
-
-/// The events of a batch that some processor did not get through.
-struct Losses<'a> {
-    shard: &'a Shard,
-    /// What the shard had lost before the batch.
-    before: u64,
-    count: u64,
-    len: usize,
-    /// For each event of the batch, whether it is lost; empty while none is.
-    lost: &'a mut Vec<bool>,
-}
-
-impl<'a> Losses<'a> {
-    fn new(shard: &'a Shard, lost: &'a mut Vec<bool>, len: usize) -> Self {
-        lost.clear();
-        Self { shard, before: shard.faulted.load(Ordering::Relaxed), count: 0, len, lost }
-    }
-
-    /// Notes a loss; false when the event was lost to an earlier processor already. Counts it at once: the processor may get
-    /// stuck in the next event, and then a report is made.
-    fn note(&mut self, place: usize) -> bool {
-        self.lost.resize(self.len, false);
-        if std::mem::replace(&mut self.lost[place], true) {
-            return false;
-        }
-        self.count += 1;
-        self.shard.faulted.store(self.before + self.count, Ordering::Release);
-        true
-    }
-
-    fn contain(&self, place: usize) -> bool {
-        self.lost.get(place).is_some_and(|&lost| lost)
-    }
-}
-
-/// The events behind pointers that a round has collected.
-fn borrow(events: &[*const Event]) -> &[&Event] {
-    // SAFETY: a reference has the layout of a pointer. The pointers come from filled slots that this worker has read and not
-    // released; they are released only after the last use of the result, in the same round.
-    unsafe { std::slice::from_raw_parts(events.as_ptr().cast::<&Event>(), events.len()) }
-}
-
-/// Records how long each event of a batch waited; returns the last one's stamp.
-#[inline]
-fn record_latency(shard: &Shard, events: &[&Event]) -> u64 {
-    let now = clock::now();
-    let age = |event: &&Event| now.saturating_sub(event.body().stamp);
-    let mut rest = events;
-    while let Some(first) = rest.first() {
-        // Neighbours mostly fall into one bucket of the histogram; they are recorded together.
-        let oldest = age(first);
-        let same = oldest - (oldest >> 6)..=oldest;
-        let run = rest.iter().take_while(|event| same.contains(&age(event))).count();
-        shard.cells.latency.record(clock::ticks_to_nanos(oldest), run as u64);
-        rest = &rest[run..];
-    }
-    events.last().map_or(0, |event| event.body().stamp)
-}
-
-#[cold]
-fn value_drop_fault(shard: &Shard, supervisor: &Supervisor, payload: Box<dyn Any + Send>) {
-    shard.cells.drop_faults.add(1);
-    let (message, site) = (panic_text(payload), FaultSite::ValueDrop);
-    let fault =
-        Fault { site, shard: supervisor.shard, processor: "", message: &message, event: None };
-    supervisor.report(&fault);
 }

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use crate::clock;
 use crate::emit::Emitter;
 use crate::event::Event;
-use crate::event::delivery::{deliver, turned_to_in};
+use crate::event::delivery::{deliver, on_behalf_of, turned_to_in};
 use crate::processor::{
     BoxError, Fault, FaultPolicy, FaultSite, Hook, Make, Processor, ShardContext, Track,
     panic_text, tracked, untracked,
@@ -151,8 +151,10 @@ impl Station {
             self.cells.faults.add(1);
             track = track.behind(culprit, lost(start + culprit));
             start += culprit + 1;
-            self.fault(supervisor, FaultSite::Process, payload, Some(rest[culprit]));
-            self.apply_policy(supervisor);
+            on_behalf_of(rest[culprit].hops(), || {
+                self.fault(supervisor, FaultSite::Process, payload, Some(rest[culprit]));
+                self.apply_policy(supervisor);
+            });
             if progress.stop.load(Relaxed) {
                 break;
             }

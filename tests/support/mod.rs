@@ -11,7 +11,7 @@ mod random;
 mod recorder;
 mod watchdog;
 
-pub(crate) use alone::{alone, in_child_process, resident_bytes};
+pub(crate) use alone::{alone, command, in_child_process, resident_bytes};
 pub(crate) use latch::{Latch, eventually};
 pub(crate) use panics::{DELIBERATE, mute_deliberate_panics};
 pub(crate) use random::Random;

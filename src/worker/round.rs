@@ -1,0 +1,198 @@
+//! One round's batch: delivered to each processor in turn, counted, and given back.
+
+use std::any::Any;
+
+use super::control::Filter;
+use super::station::{Delivery, Supervisor};
+use super::{MAX_BATCH, Scratch, Worker};
+use crate::clock;
+use crate::event::Event;
+use crate::event::delivery::on_behalf_of;
+use crate::processor::{Fault, FaultSite, Track, panic_text};
+use crate::ring::Outlet;
+use crate::shard::Shard;
+use crate::sync::{Ordering, fence};
+
+impl Worker {
+    pub(super) fn process_round(&mut self) {
+        let count = self.scratch.batch.len();
+        let last_stamp = self.deliver();
+        let (fewest, most) = self.hops_of_batch();
+        self.hops_since_flush = Some(self.hops_since_flush.map_or(fewest, |hops| hops.min(fewest)));
+        // The destructor of a value may derive events.
+        on_behalf_of(most, || self.release());
+        self.scratch.batch.clear();
+        if self.orphans {
+            self.retire_rings();
+        }
+        self.waiting.after_round(count, last_stamp);
+    }
+
+    /// The fewest and the most hops of an event in the batch.
+    fn hops_of_batch(&self) -> (u8, u8) {
+        if !self.internal.contains(&true) {
+            return (0, 0);
+        }
+        let hops = borrow(&self.scratch.batch).iter().map(|event| event.hops());
+        (hops.clone().min().unwrap_or(0), hops.max().unwrap_or(0))
+    }
+
+    /// Hands the batch to every processor, and counts. Returns the last event's stamp.
+    fn deliver(&mut self) -> u64 {
+        let shard = &self.mesh.shards[self.index];
+        let Scratch { batch, admitted, places, marks, lost, .. } = &mut self.scratch;
+        let events = borrow(batch);
+        let last_stamp = record_latency(shard, events);
+        shard.cells.batches.add(1);
+        shard.cells.batch_size.record(events.len() as u64, 1);
+
+        let mut losses = Losses::new(shard, lost, events.len());
+        let progress = &*shard.progress;
+        let before = progress.processed.load(Ordering::Relaxed);
+        let in_line = self.stations.len();
+        for (number, station) in self.stations.iter_mut().enumerate() {
+            if progress.stop.load(Ordering::Relaxed) {
+                break;
+            }
+            let supervisor = &self.supervisor;
+            // Only the last in line completes events.
+            let is_last = number + 1 == in_line;
+            if matches!(station.filter, Filter::All) && losses.count == 0 {
+                let track = if is_last { Track::From(before) } else { Track::Nothing };
+                let lost = &mut |place| losses.note(place);
+                station.deliver(events, Delivery { supervisor, progress, track, lost });
+                continue;
+            }
+            admitted.clear();
+            places.clear();
+            marks.clear();
+            let mut complete = before;
+            for (place, event) in events.iter().enumerate() {
+                if station.filter.admits(event.kind()) {
+                    admitted.push(std::ptr::from_ref(*event));
+                    places.push(place);
+                    marks.push(complete);
+                }
+                complete += u64::from(!losses.contain(place));
+            }
+            if !admitted.is_empty() {
+                let track = if is_last { Track::Marks { marks, lost: 0 } } else { Track::Nothing };
+                let lost = &mut |index: usize| losses.note(places[index]);
+                let delivery = Delivery { supervisor, progress, track, lost };
+                station.deliver(borrow(admitted), delivery);
+            }
+        }
+        // Abandoned in the middle of a batch: what was not processed is not counted, and the report says so.
+        if !progress.stop.load(Ordering::Relaxed) {
+            let processed = before + events.len() as u64 - losses.count;
+            progress.processed.store(processed, Ordering::Release);
+        }
+        last_stamp
+    }
+
+    /// Drops the batch's values, gives the slots back, and wakes emits that wait for room.
+    fn release(&mut self) {
+        let shard = &self.mesh.shards[self.index];
+        let count = self.scratch.batch.len() as u64;
+        shard.cells.high_water.raise(if count == MAX_BATCH as u64 { self.depth() } else { count });
+        let touched = &mut self.scratch.touched;
+        touched.clear();
+        let mut derived = 0;
+        for (index, outlet) in self.outlets.iter_mut().enumerate() {
+            let unreleased = outlet.unreleased();
+            if unreleased == 0 {
+                continue;
+            }
+            if self.internal[index] {
+                derived += unreleased;
+            }
+            let supervisor = &self.supervisor;
+            outlet.release(|payload| value_drop_fault(shard, supervisor, payload));
+            touched.push(index);
+        }
+        self.derived_unflushed += derived;
+        // Pairs with the fence of a waiter that has just entered the list.
+        fence(Ordering::SeqCst);
+        for &index in &*touched {
+            self.outlets[index].wake_waiters();
+        }
+    }
+
+    /// Events in the shard's rings, as far as its worker knows them, including those being processed.
+    fn depth(&self) -> u64 {
+        let rings = self.outlets.iter().map(Outlet::ring);
+        rings.map(|ring| ring.published().saturating_sub(ring.released())).sum()
+    }
+}
+
+/// The events of a batch that some processor did not get through.
+struct Losses<'a> {
+    shard: &'a Shard,
+    /// What the shard had lost before the batch.
+    before: u64,
+    count: u64,
+    len: usize,
+    /// For each event of the batch, whether it is lost; empty while none is.
+    lost: &'a mut Vec<bool>,
+}
+
+impl<'a> Losses<'a> {
+    fn new(shard: &'a Shard, lost: &'a mut Vec<bool>, len: usize) -> Self {
+        lost.clear();
+        Self { shard, before: shard.faulted.load(Ordering::Relaxed), count: 0, len, lost }
+    }
+
+    /// Notes a loss; false when the event was lost to an earlier processor already. Counts it at once: the processor may get
+    /// stuck in the next event, and then a report is made.
+    fn note(&mut self, place: usize) -> bool {
+        self.lost.resize(self.len, false);
+        if std::mem::replace(&mut self.lost[place], true) {
+            return false;
+        }
+        self.count += 1;
+        self.shard.faulted.store(self.before + self.count, Ordering::Release);
+        true
+    }
+
+    fn contain(&self, place: usize) -> bool {
+        self.lost.get(place).is_some_and(|&lost| lost)
+    }
+}
+
+/// The events behind pointers that a round has collected.
+fn borrow(events: &[*const Event]) -> &[&Event] {
+    // SAFETY: a reference has the layout of a pointer. The pointers come from filled slots that this worker has read and not
+    // released; they are released only after the last use of the result, in the same round.
+    unsafe { std::slice::from_raw_parts(events.as_ptr().cast::<&Event>(), events.len()) }
+}
+
+/// Records how long each event of a batch waited; returns the last one's stamp.
+#[inline]
+fn record_latency(shard: &Shard, events: &[&Event]) -> u64 {
+    let now = clock::now();
+    let age = |event: &&Event| now.saturating_sub(event.body().stamp);
+    let mut rest = events;
+    while let Some(first) = rest.first() {
+        // Neighbours mostly fall into one bucket of the histogram; they are recorded together.
+        let oldest = age(first);
+        let same = oldest - (oldest >> 6)..=oldest;
+        let run = rest.iter().take_while(|event| same.contains(&age(event))).count();
+        shard.cells.latency.record(clock::ticks_to_nanos(oldest), run as u64);
+        rest = &rest[run..];
+    }
+    events.last().map_or(0, |event| event.body().stamp)
+}
+
+/// Counts and reports a panic in the destructor of a value.
+#[cold]
+pub(super) fn value_drop_fault(
+    shard: &Shard,
+    supervisor: &Supervisor,
+    payload: Box<dyn Any + Send>,
+) {
+    shard.cells.drop_faults.add(1);
+    let (message, site) = (panic_text(payload), FaultSite::ValueDrop);
+    let fault =
+        Fault { site, shard: supervisor.shard, processor: "", message: &message, event: None };
+    supervisor.report(&fault);
+}

@@ -1,0 +1,162 @@
+#!/usr/bin/env bash
+# All tests. Needs a Rust toolchain and a C compiler; names what it skips and why. See CONTRIBUTING.md for the longer runs.
+#
+# A step that fails does not keep the others from running; the script fails when one did.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")"
+exec </dev/null
+export CARGO_TERM_PROGRESS_WHEN=never
+
+target=$(cargo metadata --locked --no-deps --format-version 1 |
+  sed -n 's/.*"target_directory":"\([^"]*\)".*/\1/p')
+summary=()
+failed=0
+
+# step NAME COMMAND...: runs a command or a function of this script.
+step() {
+  local name=$1 status began=$SECONDS
+  shift
+  printf '\n== %s\n' "$name"
+  set +e
+  (set -euo pipefail && "$@")
+  status=$?
+  set -e
+  local took=$((SECONDS - began))
+  if ((status == 0)); then
+    summary+=("ok       ${name} (${took} s)")
+    printf '== %s: ok, %s s\n' "$name" "$took"
+  else
+    failed=1
+    summary+=("FAILED   ${name} (${took} s), exit code ${status}")
+    printf '== %s: FAILED, %s s, exit code %s\n' "$name" "$took" "$status"
+  fi
+}
+
+skip() {
+  summary+=("skipped  $1: $2")
+  printf '\n== %s: skipped, %s\n' "$1" "$2"
+}
+
+has() { command -v "$1" >/dev/null 2>&1; }
+
+# Lints change with every compiler; they must be clean with the one that the crate names.
+msrv=$(sed -n 's/^rust-version = "\(.*\)"/\1/p' Cargo.toml)
+compiler=$(rustc --version | cut -d' ' -f2)
+case $compiler in
+  "$msrv".*) deny=(-D warnings) ;;
+  *) deny=() ;;
+esac
+
+format() { cargo fmt --all --check; }
+
+lints() { cargo clippy --locked --workspace --all-targets --all-features -- ${deny[@]+"${deny[@]}"}; }
+
+documentation() {
+  export RUSTDOCFLAGS="${deny[*]-}"
+  cargo doc --locked --workspace --no-deps --all-features
+  cargo doc --locked --no-deps --all-features --lib --document-private-items
+}
+
+# The map and the README name files; a file that has moved must move there too.
+named_files() {
+  local missing=0 name
+  for page in README.md ARCHITECTURE.md CONTRIBUTING.md; do
+    while read -r name; do
+      [[ -e $name ]] || { echo "$page names $name, which does not exist"; missing=1; }
+    done < <(grep -oE '(`|\()((src|tests|benches|examples|loom-tests|plugins|\.ci)/[A-Za-z0-9_./-]*|[A-Za-z0-9_-]+\.(md|sh|toml))(`|\))' "$page" |
+      tr -d '`()' | sort -u)
+  done
+  # The README's example and the one to run are the same program.
+  diff <(awk '/^```rust/ {n++; on = n == 1; next} /^```/ {on = 0} on' README.md) \
+    <(grep -v '^//!' examples/quick_start.rs | sed '1{/^$/d}') || missing=1
+  return "$missing"
+}
+
+library_alone() {
+  cargo check --locked -p keylane --no-default-features
+  cargo check --locked -p keylane --no-default-features --all-targets
+}
+
+# What somebody compiles who embeds the bus.
+dependencies() {
+  local crates count
+  crates=$(cargo tree --locked -p keylane -e normal --prefix none | sed 's/ (.*//' | sort -u | grep -v '^keylane ')
+  count=$(wc -l <<<"$crates")
+  echo "$count crates without features:" $crates
+  ((count < 20))
+}
+
+minimum_version() { cargo "+$1" check --locked --workspace --all-features --target-dir "$target/msrv"; }
+
+build() { cargo build --locked --release --workspace --all-features; }
+
+readme_command() {
+  local command
+  command=$(grep -m1 '^cargo build --release' README.md)
+  echo "\$ $command"
+  bash -euo pipefail -c "${command//target\/release/$target/release}" | tee "$target/first-command.txt"
+  grep -q '^lost  *nothing$' "$target/first-command.txt"
+  # What the README shows is what comes, but for times and for the number of shards, which is that of the cores.
+  diff <(sed -n '/^types /,/distinct keys/p' README.md) <(sed -n '/^types /,/distinct keys/p' "$target/first-command.txt")
+}
+
+tests() { cargo test --locked --workspace --all-features --no-fail-fast; }
+
+models() {
+  # A folder of its own: `--cfg loom` would build everything else anew, too.
+  RUSTFLAGS="--cfg loom" cargo test --locked --release --no-fail-fast -p keylane-loom-tests --target-dir "$target/loom"
+}
+
+benchmarks() { cargo run --locked --release -p keylane-benches -- --quick --out "$target/bench/quick.json"; }
+
+examples() {
+  local source name arguments bound=()
+  has timeout && bound=(timeout 60)
+  cargo build --locked --examples --all-features
+  for source in examples/*.rs; do
+    name=$(basename "$source" .rs)
+    arguments=()
+    [[ $name == graceful_shutdown ]] && arguments=(--for 1)
+    printf -- '-- %s\n' "$name"
+    ${bound[@]+"${bound[@]}"} "$target/debug/examples/$name" ${arguments[@]+"${arguments[@]}"} | tee "$target/example.txt"
+    # Each ends with the report of its shutdown.
+    grep -q 'faulted 0, abandoned 0 in ' "$target/example.txt"
+  done
+}
+
+if cargo fmt --version >/dev/null 2>&1; then step "format" format; else skip "format" "cargo fmt is not installed"; fi
+step "names in the documents" named_files
+step "build" build
+step "the README's first command" readme_command
+if cargo clippy --version >/dev/null 2>&1; then
+  step "lints" lints
+  ((${#deny[@]})) || skip "lints as errors" "this is Rust $compiler; warnings count with $msrv only"
+else
+  skip "lints" "cargo clippy is not installed"
+fi
+step "documentation" documentation
+step "library alone" library_alone
+step "dependencies" dependencies
+step "tests" tests
+strace -f -e trace=getppid true >/dev/null 2>&1 ||
+  skip "the system calls of an emit, in tests/bounds.rs" "there is no strace, or it may not trace"
+step "examples" examples
+step "models" models
+step "benchmarks, quick" benchmarks
+
+if [[ $compiler == "$msrv".* ]]; then
+  echo; echo "== minimum Rust version: this run's, $compiler"
+elif has rustup && rustup toolchain list | grep -q "^$msrv"; then
+  step "minimum Rust version" minimum_version "$(rustup toolchain list | grep -m1 -o "^$msrv[^ ]*")"
+else
+  skip "minimum Rust version" "this is Rust $compiler, and no toolchain $msrv is installed"
+fi
+if cargo deny --version >/dev/null 2>&1; then
+  step "licences and sources" cargo deny --offline check licenses bans sources
+else
+  skip "licences and sources" "cargo-deny is not installed"
+fi
+
+printf '\n== summary, %s s\n' "$SECONDS"
+printf '%s\n' "${summary[@]}"
+exit "$failed"
