@@ -41,7 +41,7 @@ impl fmt::Display for AuthFailure {
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct AuthFailed {
-    /// The id of the request, when the [`AuthLayer`] is inside of an [`EventLayer`](crate::http::EventLayer).
+    /// The id of the request, when the [`AuthLayer`](crate::http::AuthLayer) is inside of an [`EventLayer`](crate::http::EventLayer).
     pub request_id: Option<RequestId>,
     /// The other end of the connection.
     pub peer: Option<SocketAddr>,
