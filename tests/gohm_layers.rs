@@ -4,11 +4,15 @@
 mod http_support;
 
 use std::convert::Infallible;
-use std::sync::{Arc, Mutex, Once};
+use std::pin::Pin;
+use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
+use bytes::Bytes;
 use http::header::CONTENT_TYPE;
 use http::{Response, StatusCode};
+use http_body::Frame;
 use keylane::http::{
     CatchPanicLayer, CloseNotifier, CloseNotifierLayer, RequestEnd, TextError, TimeoutLayer,
     text_error,
@@ -16,19 +20,9 @@ use keylane::http::{
 use tokio::sync::{Notify, oneshot};
 use tower::{Layer, ServiceBuilder, service_fn};
 
-use http_support::{Client, PROTOCOLS, Protocol, Script, TestBody, fixed, get, serve, soon};
-
-fn mute() {
-    static ONCE: Once = Once::new();
-    ONCE.call_once(|| {
-        let usual = std::panic::take_hook();
-        std::panic::set_hook(Box::new(move |info| {
-            if !info.payload_as_str().is_some_and(|text| text.starts_with("deliberate")) {
-                usual(info);
-            }
-        }));
-    });
-}
+use http_support::{
+    Client, PROTOCOLS, Protocol, Script, TestBody, fixed, get, mute_deliberate_panics, serve, soon,
+};
 
 type Reply = Result<Response<TestBody>, Infallible>;
 
@@ -65,7 +59,7 @@ async fn convert_panics_to_errors_when_no_panic() {
 
 #[tokio::test]
 async fn convert_panics_to_errors_when_panic() {
-    mute();
+    mute_deliberate_panics();
     for (expose, expected) in [
         (false, "500 Internal Server Error\n"),
         (true, "500 Internal Server Error: deliberate: some horrible event took place\n"),
@@ -105,7 +99,7 @@ async fn with_timeout_when_timeout() {
 /// A panic passes the timeout, and the panic layer outside of it answers.
 #[tokio::test]
 async fn with_timeout_when_panic() {
-    mute();
+    mute_deliberate_panics();
     let handler = service_fn(async |_| -> Reply { panic!("deliberate: test error") });
     let layer = TimeoutLayer::head(Duration::from_secs(600), tokio::time::sleep);
     let bare = serve(layer.layer(handler)).await;
@@ -125,6 +119,36 @@ async fn a_response_that_is_ready_wins_over_the_timer() {
     let addr = serve(layer.layer(handler)).await;
     let answer = Client::connect(Protocol::Http1, addr).await.ask(get("/")).await.expect("answer");
     assert_eq!(answer.text(), "in time");
+}
+
+/// A stream that always has more does not get past its deadline either.
+#[tokio::test]
+async fn a_stream_without_an_end_is_cut_off() {
+    #[derive(Debug)]
+    struct Endless;
+
+    impl http_body::Body for Endless {
+        type Data = Bytes;
+        type Error = Infallible;
+
+        fn poll_frame(
+            self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+        ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+            Poll::Ready(Some(Ok(Frame::data(Bytes::from_static(b"more ")))))
+        }
+    }
+
+    async fn at_once(_: Duration) {}
+
+    let handler = service_fn(async |_| Ok::<_, Infallible>(Response::new(Endless)));
+    // The head is ready at once and wins; the body does not.
+    let layer = TimeoutLayer::head(Duration::ZERO, at_once).whole_response(Duration::ZERO);
+    let addr = serve(layer.layer(handler)).await;
+    for protocol in PROTOCOLS {
+        let mut client = Client::connect(protocol, addr).await;
+        soon(client.ask(get("/"))).await.expect_err("a broken answer");
+    }
 }
 
 /// Serves one request with a notifier, and returns how it ended.
@@ -195,7 +219,7 @@ async fn with_close_notifier_when_the_client_leaves_the_body() {
 
 #[tokio::test]
 async fn with_close_notifier_when_the_request_ends_by_itself() {
-    mute();
+    mute_deliberate_panics();
     for protocol in PROTOCOLS {
         let ask = async |addr| {
             let _ = Client::connect(protocol, addr).await.ask(get("/")).await;
@@ -203,6 +227,9 @@ async fn with_close_notifier_when_the_request_ends_by_itself() {
         let handler = || std::future::ready(Reply::Ok(Response::new(fixed("hello"))));
         assert_eq!(end_of!(handler, ask), RequestEnd::Over);
         let handler = || std::future::ready(Reply::Ok(Response::new(TestBody::streamed("hello"))));
+        assert_eq!(end_of!(handler, ask), RequestEnd::Over);
+        let trailers = || TestBody::scripted([Script::Trailers(http::HeaderMap::new())]);
+        let handler = move || std::future::ready(Reply::Ok(Response::new(trailers())));
         assert_eq!(end_of!(handler, ask), RequestEnd::Over);
         let handler = || std::future::ready(Reply::Ok(Response::new(TestBody::default())));
         assert_eq!(end_of!(handler, ask), RequestEnd::Over);

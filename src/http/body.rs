@@ -60,7 +60,8 @@ where
             Poll::Ready(Some(Ok(frame))) => {
                 // Not the length of `chunk`, which may be the first of several.
                 open.add_bytes(frame.data_ref().map_or(0, Buf::remaining));
-                if !ended {
+                // Nothing comes behind trailers, and nobody asks: hyper drops the body.
+                if !ended && !frame.is_trailers() {
                     return polled;
                 }
                 open.body_ended();

@@ -298,7 +298,7 @@ impl<B: Body> Body for CloseNotifierBody<B> {
                 if let Some(delivery) = &mut watch.delivery {
                     delivery.add(frame.data_ref().map_or(0, Buf::remaining));
                 }
-                if ended {
+                if ended || frame.is_trailers() {
                     watch.over();
                 }
             }

@@ -183,7 +183,10 @@ impl EventLayer {
         Self::with_emitter(bus.emitter())
     }
 
-    /// The same from an emitter. The layer and the services that it makes keep the emitter's bus alive.
+    /// The same from an emitter.
+    ///
+    /// The layer, the services that it makes and their requests keep the emitter's bus alive. Whichever is dropped last waits for the
+    /// bus to drain, unless it was [shut down](Bus::shutdown) before, which a server therefore does when it has served its last request.
     pub fn with_emitter(emitter: Emitter) -> Self {
         let settings = Shared {
             emitter,

@@ -27,7 +27,7 @@
 //! | the future is dropped before it is ready | `FAILED_REQUEST` in the [`Head`](Phase::Head), [`ClientGone`](FailReason::ClientGone) |
 //! | a response without a body by its kind: to HEAD, 1xx, 204, 304, 2xx to CONNECT | `FINISH_REQUEST` at once, 0 bytes; whatever body it has is not read |
 //! | a body that is at its end from the beginning | `FINISH_REQUEST` at once |
-//! | the body ends, or says that it has ended | `FINISH_REQUEST`, or [`ShortBody`](FailReason::ShortBody) when it is shorter than declared |
+//! | the body ends, or says that it has ended, or has sent its trailers | `FINISH_REQUEST`, or [`ShortBody`](FailReason::ShortBody) when it is shorter than declared |
 //! | the body is dropped after as many bytes as were declared | `FINISH_REQUEST`: a server need not ask for the end |
 //! | the body is dropped earlier | `FAILED_REQUEST` in the [`Body`](Phase::Body), [`ClientGone`](FailReason::ClientGone) |
 //! | the body returns an error | `FAILED_REQUEST`, [`BodyError`](FailReason::BodyError) |

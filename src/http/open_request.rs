@@ -185,6 +185,9 @@ impl Drop for OpenRequest {
         let answer = self.answer.as_ref();
         if answer.is_some_and(|answer| answer.delivery.is_complete_when_dropped()) {
             self.end(None);
+        } else if std::thread::panicking() {
+            // Not in anything that is watched: in a destructor, say, or where a body is asked for its length.
+            self.fail(FailReason::Panic, None);
         } else if self.shared.is_shutting_down() {
             self.fail(FailReason::Shutdown, None);
         } else {

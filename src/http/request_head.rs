@@ -138,7 +138,7 @@ impl fmt::Debug for RequestHead {
     }
 }
 
-/// The same fields as the one-line form, and more: what is missing is `null`.
+/// An object with everything that is known; what is missing is `null`.
 impl Serialize for RequestHead {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut out = serializer.serialize_struct("RequestHead", 14)?;

@@ -23,9 +23,10 @@ use super::{BoxError, CurrentRequest, FailReason, ReplacedBody, TextError};
 /// * **for the head**: when the service has no response by then, its future is dropped, and the client gets
 ///   `503 Service Unavailable: took too long to process request`;
 /// * **for the whole response**: when the body has not ended by then, it ends with the error [`TimedOut`], and the server breaks
-///   the connection off. Streams that may last have none.
+///   the connection off. Streams that may last have none. A server asks a body for nothing while its client does not read, and then
+///   nobody sees that the deadline has passed: that is for the server's own time limits.
 ///
-/// A response that is ready at the same time as the deadline wins. No timer outlives its request, nothing is buffered, and a panic
+/// What is ready at the same time as the deadline wins, be it the head of a response or the end of its body. No timer outlives its request, nothing is buffered, and a panic
 /// passes through. Inside of an [`EventLayer`](crate::http::EventLayer) the request ends with `FAILED_REQUEST` and the reason
 /// [`Timeout`](FailReason::Timeout).
 ///
@@ -134,6 +135,7 @@ where
                 response.map(|body| TimeoutBody {
                     inner: ReplacedBody::of(body),
                     deadline,
+                    overdue: false,
                     current,
                 })
             }));
@@ -147,7 +149,12 @@ where
         let error =
             TextError::new(StatusCode::SERVICE_UNAVAILABLE, "took too long to process request");
         let response = replacement(error);
-        Poll::Ready(Ok(response.map(|inner| TimeoutBody { inner, deadline: None, current: None })))
+        Poll::Ready(Ok(response.map(|inner| TimeoutBody {
+            inner,
+            deadline: None,
+            overdue: false,
+            current: None,
+        })))
     }
 }
 
@@ -170,6 +177,8 @@ pin_project! {
         #[pin]
         inner: ReplacedBody<B>,
         deadline: Option<Pin<Box<Sleep>>>,
+        // The deadline has passed; only the end of the body is still let through.
+        overdue: bool,
         current: Option<CurrentRequest>,
     }
 }
@@ -177,7 +186,7 @@ pin_project! {
 /// An empty body.
 impl<B, Sleep> Default for TimeoutBody<B, Sleep> {
     fn default() -> Self {
-        Self { inner: ReplacedBody::default(), deadline: None, current: None }
+        Self { inner: ReplacedBody::default(), deadline: None, overdue: false, current: None }
     }
 }
 
@@ -195,18 +204,25 @@ where
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         let this = self.project();
-        if let Poll::Ready(frame) = this.inner.poll_frame(cx) {
-            return Poll::Ready(frame.map(|result| result.map_err(Into::into)));
+        let polled = this.inner.poll_frame(cx);
+        if let Poll::Ready(None | Some(Err(_))) = polled {
+            return polled.map(|frame| frame.map(|result| result.map_err(Into::into)));
         }
-        let Some(deadline) = this.deadline else { return Poll::Pending };
-        if deadline.as_mut().poll(cx).is_pending() {
-            return Poll::Pending;
+        let was_overdue = *this.overdue;
+        if let Some(deadline) = this.deadline
+            && deadline.as_mut().poll(cx).is_ready()
+        {
+            *this.deadline = None;
+            *this.overdue = true;
         }
-        *this.deadline = None;
-        if let Some(current) = this.current.take() {
-            current.fail(FailReason::Timeout, None);
+        // A frame that comes with the deadline may be the last one; what comes behind it is too late.
+        if was_overdue || *this.overdue && polled.is_pending() {
+            if let Some(current) = this.current.take() {
+                current.fail(FailReason::Timeout, None);
+            }
+            return Poll::Ready(Some(Err(TimedOut.into())));
         }
-        Poll::Ready(Some(Err(TimedOut.into())))
+        polled.map(|frame| frame.map(|result| result.map_err(Into::into)))
     }
 
     fn is_end_stream(&self) -> bool {

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
 use http::header::{CONTENT_LENGTH, TRANSFER_ENCODING};
-use http::{Method, Response, StatusCode};
+use http::{HeaderMap, HeaderValue, Method, Response, StatusCode};
 use http_body::Body;
 use http_body_util::Full;
 use keylane::RequestType;
@@ -71,6 +71,25 @@ async fn a_stream_is_finished_when_it_ends() {
         assert_eq!(watched.finish().await.bytes_out, 5);
         watched.nothing_more().await;
     }
+}
+
+/// As gRPC has them. hyper drops a body that has sent them.
+#[tokio::test]
+async fn a_body_is_finished_with_its_trailers() {
+    let mut watched = Watched::new();
+    let handler = service_fn(async |_| {
+        let mut trailers = HeaderMap::new();
+        trailers.insert("grpc-status", HeaderValue::from_static("0"));
+        let steps = [Script::Data("abc".into()), Script::Trailers(trailers)];
+        Ok::<_, Infallible>(Response::new(TestBody::scripted(steps)))
+    });
+    let addr = serve(watched.layer().layer(handler)).await;
+    let mut client = Client::connect(Protocol::Http2, addr).await;
+    let response = client.send(get("/")).await.expect("a head");
+    let body = http_body_util::BodyExt::collect(response.into_body()).await.expect("a body");
+    assert_eq!(body.trailers().expect("trailers")["grpc-status"], "0");
+    assert_eq!(watched.finish().await.bytes_out, 3);
+    watched.nothing_more().await;
 }
 
 /// hyper drops such a body without having seen its end (<https://github.com/hyperium/hyper/issues/1521>). tower-http 0.7.1 takes it

@@ -132,6 +132,17 @@ async fn a_handler_tells_what_it_learns() {
     assert_eq!(finished.request_type, RequestType::TLS);
 }
 
+#[tokio::test]
+async fn the_connection_tells_how_a_request_travels() {
+    let mut watched = Watched::new();
+    let service = watched.layer().request_type(RequestType::TLS).layer(service_fn(hello));
+    let mut request = http::Request::new(http_body_util::Empty::<bytes::Bytes>::new());
+    request.extensions_mut().insert(RequestType::TUNNELED);
+    tower::ServiceExt::oneshot(service, request).await.expect("infallible");
+    let started = watched.start().await;
+    assert_eq!(started.request.request_type(), RequestType::TUNNELED);
+}
+
 /// A request whose peer nobody knows, as over a Unix socket.
 #[tokio::test]
 async fn an_unknown_peer_is_none() {

@@ -14,7 +14,10 @@ use keylane::{Bus, Event, Processor, ShardContext};
 use tokio::sync::mpsc;
 use tower::{ServiceBuilder, service_fn};
 
-use crate::http_support::{BoxError, Client, PROTOCOLS, Script, TestBody, fixed, get, serve, soon};
+use crate::http_support::{
+    BoxError, Client, PROTOCOLS, Random, Script, TestBody, fixed, get, mute_deliberate_panics,
+    serve, soon,
+};
 
 const REQUESTS: usize = 2_000;
 const CLIENTS: usize = 8;
@@ -71,18 +74,9 @@ impl Processor for Ends {
     }
 }
 
-/// SplitMix64, so that a failure can be repeated.
-fn random(state: &mut u64) -> u64 {
-    *state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
-    let mut z = *state;
-    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    z ^ (z >> 31)
-}
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_start_has_exactly_one_end() {
-    crate::panics::mute();
+    mute_deliberate_panics();
     let (sender, mut ended) = mpsc::unbounded_channel();
     let bus = Bus::builder()
         .shards(2)
@@ -100,16 +94,16 @@ async fn every_start_has_exactly_one_end() {
     let clients: Vec<_> = (0..CLIENTS)
         .map(|number| {
             tokio::spawn(async move {
-                let mut state = number as u64;
+                let mut random = Random::new(number as u64);
                 for _ in 0..REQUESTS / CLIENTS {
-                    let fate = FATES[random(&mut state) as usize % FATES.len()];
-                    let protocol = PROTOCOLS[random(&mut state) as usize % 2];
+                    let fate = *random.pick(&FATES);
+                    let protocol = *random.pick(&PROTOCOLS);
                     let mut client = Client::connect(protocol, addr).await;
                     let request: Request<Full<Bytes>> = get(&format!("/{fate}/{number}"));
                     let ask = client.ask(request);
-                    if fate == "hang" || random(&mut state).is_multiple_of(4) {
+                    if fate == "hang" || random.below(4) == 0 {
                         // Leaves at some point: after so many turns of the runtime.
-                        let turns = random(&mut state) % 60;
+                        let turns = random.below(60);
                         let leave = async {
                             for _ in 0..turns {
                                 tokio::task::yield_now().await;

@@ -1,26 +1,14 @@
 //! Panics, wherever they happen and whoever catches them.
 
 use std::convert::Infallible;
-use std::sync::Once;
 
 use http::{Response, StatusCode};
 use keylane::http::{CatchPanicLayer, FailReason, Failed, Phase};
 use tower::{Layer, ServiceBuilder, service_fn};
 
-use crate::http_support::{Client, PROTOCOLS, Protocol, Script, TestBody, Watched, get, serve};
-
-/// Keeps the panics of these tests out of the output.
-pub(crate) fn mute() {
-    static ONCE: Once = Once::new();
-    ONCE.call_once(|| {
-        let usual = std::panic::take_hook();
-        std::panic::set_hook(Box::new(move |info| {
-            if !info.payload_as_str().is_some_and(|text| text.starts_with("deliberate")) {
-                usual(info);
-            }
-        }));
-    });
-}
+use crate::http_support::{
+    Client, PROTOCOLS, Protocol, Script, TestBody, Watched, get, mute_deliberate_panics, serve,
+};
 
 fn assert_panic(failed: &Failed, phase: Phase, status: Option<StatusCode>) {
     assert_eq!((failed.phase, failed.reason, failed.status), (phase, FailReason::Panic, status));
@@ -39,7 +27,7 @@ fn panicking_body() -> Response<TestBody> {
 
 #[tokio::test]
 async fn a_panic_that_nobody_catches() {
-    mute();
+    mute_deliberate_panics();
     for protocol in PROTOCOLS {
         let mut watched = Watched::new();
         let addr = serve(watched.layer().layer(service_fn(|_| panicking()))).await;
@@ -53,7 +41,7 @@ async fn a_panic_that_nobody_catches() {
 
 #[tokio::test]
 async fn a_panic_in_the_call_itself() {
-    mute();
+    mute_deliberate_panics();
     for protocol in PROTOCOLS {
         let mut watched = Watched::new();
         let handler = service_fn(|_| -> std::future::Ready<Never> { panic!("deliberate") });
@@ -67,7 +55,7 @@ async fn a_panic_in_the_call_itself() {
 /// In this case `thread::panicking()` is false when the future is dropped.
 #[tokio::test]
 async fn a_panic_that_is_caught_outside() {
-    mute();
+    mute_deliberate_panics();
     for protocol in PROTOCOLS {
         let mut watched = Watched::new();
         let stack = ServiceBuilder::new()
@@ -84,7 +72,7 @@ async fn a_panic_that_is_caught_outside() {
 /// A foreign layer inside makes a plain response of it.
 #[tokio::test]
 async fn a_panic_that_a_foreign_layer_has_caught_inside() {
-    mute();
+    mute_deliberate_panics();
     let mut watched = Watched::new();
     let stack = ServiceBuilder::new()
         .layer(watched.layer())
@@ -97,7 +85,7 @@ async fn a_panic_that_a_foreign_layer_has_caught_inside() {
 
 #[tokio::test]
 async fn a_panic_that_our_layer_has_caught_inside() {
-    mute();
+    mute_deliberate_panics();
     for protocol in PROTOCOLS {
         for in_call in [false, true] {
             let mut watched = Watched::new();
@@ -119,7 +107,7 @@ async fn a_panic_that_our_layer_has_caught_inside() {
 
 #[tokio::test]
 async fn a_panic_in_the_body() {
-    mute();
+    mute_deliberate_panics();
     for protocol in PROTOCOLS {
         let mut watched = Watched::new();
         let handler = service_fn(async |_| Ok::<_, Infallible>(panicking_body()));
@@ -134,7 +122,7 @@ async fn a_panic_in_the_body() {
 
 #[tokio::test]
 async fn a_panic_in_the_body_that_our_layer_has_caught() {
-    mute();
+    mute_deliberate_panics();
     for protocol in PROTOCOLS {
         let mut watched = Watched::new();
         let stack = ServiceBuilder::new().layer(watched.layer()).layer(CatchPanicLayer::new());

@@ -4,6 +4,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
+use http::HeaderMap;
 use http_body::{Body, Frame, SizeHint};
 use tokio::sync::mpsc;
 
@@ -13,6 +14,7 @@ use super::BoxError;
 #[derive(Debug)]
 pub(crate) enum Script {
     Data(Bytes),
+    Trailers(HeaderMap),
     Error(&'static str),
     Panic(&'static str),
 }
@@ -69,6 +71,7 @@ impl Body for TestBody {
         steps.poll_recv(cx).map(|step| {
             step.map(|step| match step {
                 Script::Data(data) => Ok(Frame::data(data)),
+                Script::Trailers(trailers) => Ok(Frame::trailers(trailers)),
                 Script::Error(text) => Err(text.into()),
                 Script::Panic(text) => panic!("{text}"),
             })

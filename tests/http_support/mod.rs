@@ -6,10 +6,16 @@
 
 mod body;
 mod client;
+#[path = "../support/panics.rs"]
+mod panics;
+#[path = "../support/random.rs"]
+mod random;
 mod server;
 mod watched;
 
 pub(crate) use body::{Script, TestBody, fixed};
 pub(crate) use client::{Answer, Client, PROTOCOLS, Protocol, get, read_raw_head};
+pub(crate) use panics::mute_deliberate_panics;
+pub(crate) use random::Random;
 pub(crate) use server::{BoxError, Incoming, serve, spawn_server};
 pub(crate) use watched::{Seen, Watched, soon};

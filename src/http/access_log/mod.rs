@@ -32,7 +32,7 @@ use time_text::TimeText;
 /// shards do not mix, and those of one shard are in the order in which its requests ended.
 ///
 /// Lines are collected and written when the shard has nothing more to read, and when there are many. A line that cannot be written goes to
-/// the standard error, up to ten in a second; what is beyond that is lost and counted. What clients have chosen is escaped, see
+/// the standard error, up to ten in a second from each shard; what is beyond that is lost and counted. What clients have chosen is escaped, see
 /// [`LogFormat`].
 ///
 /// ```
