@@ -181,6 +181,9 @@ mod clock;
 mod emit;
 mod event;
 mod key;
+#[cfg(loom)]
+#[doc(hidden)]
+pub mod model;
 mod processor;
 mod report;
 mod ring;
