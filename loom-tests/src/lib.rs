@@ -20,8 +20,8 @@
 //! # What a model may say
 //!
 //! A model fails on a failed assertion, on a deadlock, on an access to a slot's body that nothing orders, on a
-//! [`Payload`] or a ring that is leaked or dropped twice, and on any panic that the bus has swallowed. Processors that
-//! are meant to panic use [`fail`], which the last rule does not see.
+//! `Payload` or a ring that is leaked or dropped twice, and on any panic that the bus has swallowed. Processors that
+//! are meant to panic use `fail`, which the last rule does not see.
 #![cfg(loom)]
 
 mod bus;
