@@ -1,4 +1,4 @@
-//! Model checks of keylane with [loom](https://docs.rs/loom): every model runs under every interleaving, and every value
+//! Model checks of keylane with loom: every model runs under every interleaving, and every value
 //! that the memory model lets a load return, up to a bound on preemptions.
 //!
 //! ```sh
