@@ -184,6 +184,9 @@ mod event;
 #[cfg_attr(docsrs, doc(cfg(feature = "http")))]
 pub mod http;
 mod key;
+#[cfg(loom)]
+#[doc(hidden)]
+pub mod model;
 mod processor;
 mod report;
 mod ring;

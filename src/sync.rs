@@ -5,16 +5,17 @@
 //! What does not synchronise anything (histogram cells, counters that one thread writes) uses std directly: loom
 //! would only multiply states with it.
 //!
-//! Two containers come from crates that loom cannot see into, `crossbeam-queue` and `arc-swap`. Under loom they
-//! are replaced by a mutex around a plain container. The models therefore check the protocols around them,
-//! on the assumption that the containers themselves are linearisable.
+//! Two containers come from crates that loom cannot see into, `crossbeam-queue` and `arc-swap`. Under loom the queues are
+//! replaced by a mutex around a plain container, and the shared value by a list of values with an atomic index.
+//! The models therefore check the protocols around them, on the assumption that a queue is linearisable, and that a shared
+//! value is what its documentation says: loads acquire, updates acquire and release.
 
 #[cfg(not(loom))]
 mod imp {
     pub(crate) use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering, fence};
     pub(crate) use std::sync::{Arc, Condvar, Mutex, MutexGuard};
     pub(crate) use std::thread;
-    pub(crate) use std::thread_local as lazy_thread_local;
+    pub(crate) use std::thread_local;
 
     /// `std::cell::UnsafeCell` with loom's closure interface.
     #[derive(Debug)]
@@ -80,73 +81,8 @@ mod imp {
 }
 
 #[cfg(loom)]
-mod imp {
-    pub(crate) use loom::cell::UnsafeCell;
-    pub(crate) use loom::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering, fence};
-    pub(crate) use loom::sync::{Arc, Condvar, Mutex, MutexGuard};
-    pub(crate) use loom::thread;
-    pub(crate) use loom::thread_local as lazy_thread_local;
-
-    use std::collections::VecDeque;
-
-    #[derive(Debug)]
-    pub(crate) struct Queue<T>(Mutex<VecDeque<T>>);
-
-    impl<T> Queue<T> {
-        pub(crate) fn new() -> Self {
-            Self(Mutex::new(VecDeque::new()))
-        }
-
-        pub(crate) fn push(&self, item: T) {
-            self.0.lock().unwrap().push_back(item);
-        }
-
-        pub(crate) fn pop(&self) -> Option<T> {
-            self.0.lock().unwrap().pop_front()
-        }
-    }
-
-    #[derive(Debug)]
-    pub(crate) struct Spare<T>(Mutex<Vec<T>>, usize);
-
-    impl<T> Spare<T> {
-        pub(crate) fn new(limit: usize) -> Self {
-            Self(Mutex::new(Vec::new()), limit)
-        }
-
-        pub(crate) fn push(&self, item: T) -> Result<(), T> {
-            let mut items = self.0.lock().unwrap();
-            if items.len() == self.1 {
-                return Err(item);
-            }
-            items.push(item);
-            Ok(())
-        }
-
-        pub(crate) fn pop(&self) -> Option<T> {
-            self.0.lock().unwrap().pop()
-        }
-    }
-
-    #[derive(Debug)]
-    pub(crate) struct Shared<T>(Mutex<Arc<T>>);
-
-    impl<T> Shared<T> {
-        pub(crate) fn new(value: T) -> Self {
-            Self(Mutex::new(Arc::new(value)))
-        }
-
-        pub(crate) fn load(&self) -> Arc<T> {
-            self.0.lock().unwrap().clone()
-        }
-
-        pub(crate) fn update(&self, mut change: impl FnMut(&T) -> T) {
-            let mut value = self.0.lock().unwrap();
-            let next = Arc::new(change(&value));
-            *value = next;
-        }
-    }
-}
+#[path = "sync/modelled/mod.rs"]
+mod imp;
 
 pub(crate) use imp::*;
 

@@ -156,7 +156,7 @@ fn no_futex_while_there_is_room() {
     const NAME: &str = "no_futex_while_there_is_room";
     if in_child_process() {
         // SAFETY: getppid has no arguments and cannot fail.
-        return emit_measured(100_000, || _ = unsafe { libc::getppid() });
+        return emit_measured(20_000, || _ = unsafe { libc::getppid() });
     }
     let works = Command::new("strace").args(["-f", "-e", "trace=getppid", "true"]).output();
     if !works.is_ok_and(|output| output.status.success()) {

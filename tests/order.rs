@@ -7,6 +7,7 @@
 mod support;
 
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
 
@@ -14,6 +15,15 @@ use keylane::{Bus, EmitError, Emitter, EventType, Key, Producer, Reason, ShardCo
 use support::{LONG, OrderCheck, Random, Violations, stress, within};
 
 const KIND: EventType = EventType::user(0);
+
+/// Threads that hand a token over spin; two tests at once would take each other's cores away.
+static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+
+fn alone_within(seconds: u64, body: impl FnOnce() + Send + 'static) {
+    let turn = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
+    within(seconds, body);
+    drop(turn);
+}
 
 fn checking_bus(shards: usize, capacity: usize) -> (Bus, Violations) {
     let violations = Violations::default();
@@ -128,7 +138,7 @@ fn pass_a_token(bus: &Bus, threads: u64, rounds: u64, forms: &[u64], keys: u64) 
 fn hand_over(shards: usize, capacity: usize, threads: u64, forms: &[u64], keys: u64) {
     let what =
         format!("{shards} shards of {capacity}, {threads} threads of forms {forms:?}, {keys} keys");
-    let rounds = 30_000 * stress();
+    let rounds = 20_000 * stress();
     let (bus, violations) = checking_bus(shards, capacity);
     pass_a_token(&bus, threads, rounds, forms, keys);
     finish(&bus, &violations, rounds, &what);
@@ -136,7 +146,7 @@ fn hand_over(shards: usize, capacity: usize, threads: u64, forms: &[u64], keys: 
 
 #[test]
 fn a_token_between_emitters() {
-    within(120, || {
+    alone_within(120, || {
         for capacity in [1, 2, 8, 1024] {
             hand_over(1, capacity, 2, &[0], 1);
         }
@@ -146,7 +156,7 @@ fn a_token_between_emitters() {
 
 #[test]
 fn a_token_between_producers() {
-    within(120, || {
+    alone_within(120, || {
         for capacity in [1, 2, 8, 1024] {
             hand_over(1, capacity, 2, &[1], 1);
         }
@@ -156,7 +166,7 @@ fn a_token_between_producers() {
 
 #[test]
 fn a_token_between_everything() {
-    within(120, || {
+    alone_within(120, || {
         for capacity in [1, 2, 8, 1024] {
             hand_over(2, capacity, 2, &[0, 1], 1);
             hand_over(2, capacity, 2, &[2], 3);
@@ -167,7 +177,7 @@ fn a_token_between_everything() {
 
 #[test]
 fn a_token_beyond_the_limit_of_rings() {
-    within(120, || {
+    alone_within(120, || {
         for max_rings in [0, 1] {
             let violations = Violations::default();
             let bus = Bus::builder()
@@ -180,7 +190,7 @@ fn a_token_beyond_the_limit_of_rings() {
                 })
                 .build()
                 .expect("it builds");
-            let rounds = 30_000 * stress();
+            let rounds = 20_000 * stress();
             pass_a_token(&bus, 3, rounds, &[0, 1, 2], 3);
             finish(&bus, &violations, rounds, &format!("{max_rings} rings"));
         }
@@ -190,7 +200,7 @@ fn a_token_beyond_the_limit_of_rings() {
 /// A producer moves to another thread after every few events, and its former thread goes on with an emitter.
 #[test]
 fn one_producer_that_changes_threads() {
-    within(120, || {
+    alone_within(120, || {
         for capacity in [2, 64] {
             let (bus, violations) = checking_bus(2, capacity);
             let rounds = 60_000 * stress();
@@ -226,7 +236,7 @@ fn one_producer_that_changes_threads() {
 /// the call began comes before all of it.
 #[test]
 fn batches_against_single_emits() {
-    within(120, || {
+    alone_within(120, || {
         for (shards, capacity) in [(1, 1), (1, 8), (2, 64), (3, 1024)] {
             let (bus, violations) = checking_bus(shards, capacity);
             let token = AtomicU64::new(0);
@@ -309,7 +319,7 @@ async fn wander(emitter: Emitter, key: u64, steps: u64) {
 
 #[test]
 fn tasks_that_move_between_threads() {
-    within(180, || {
+    alone_within(180, || {
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(3)
             .build()
@@ -331,7 +341,7 @@ fn tasks_that_move_between_threads() {
 /// A task and a plain thread hand one token around.
 #[test]
 fn a_token_between_a_task_and_a_thread() {
-    within(120, || {
+    alone_within(120, || {
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(2)
             .build()

@@ -310,6 +310,76 @@ fn storm_with_a_hasty_shutdown() {
     });
 }
 
+/// Senders that never pause, so that at the moment of the closing some of them are interrupted in the middle of an emit: more threads
+/// than cores, and nothing in a round but that moment.
+#[test]
+fn storm_at_full_rate() {
+    within(200, || {
+        for seed in 0..300 * stress() {
+            let mut random = Random::new(seed);
+            let count = Arc::new(AtomicU64::new(0));
+            struct Count(Arc<AtomicU64>);
+            impl Processor for Count {
+                fn process(&mut self, _: &Event) {
+                    self.0.fetch_add(1, Ordering::Relaxed);
+                }
+            }
+            let bus = Bus::builder()
+                .shards(1 + random.below(2) as usize)
+                .capacity(*random.pick(&[64, 4096]))
+                .max_rings(*random.pick(&[1, 4096, 4096]))
+                .processor("count", {
+                    let count = count.clone();
+                    move |_: &ShardContext| Count(count.clone())
+                })
+                .build()
+                .expect("it builds");
+            let (attempts, target) = (AtomicU64::new(0), random.below(2_000));
+            let accepted: u64 = thread::scope(|scope| {
+                let senders: Vec<_> = (0..5u64)
+                    .map(|form| {
+                        let (emitter, mut producer) = (bus.emitter(), bus.producer());
+                        let attempts = &attempts;
+                        scope.spawn(move || {
+                            let (mut accepted, mut number) = (0, form);
+                            loop {
+                                number += 1;
+                                let result = match form {
+                                    0 | 1 => emitter.try_emit(OUTSIDE, number, number),
+                                    2 | 3 => producer.try_emit(OUTSIDE, number, number),
+                                    _ => {
+                                        let items = (0..70).map(|n| (OUTSIDE, n.into(), n.into()));
+                                        match producer.emit_batch(items) {
+                                            Ok(count) => accepted += count as u64 - 1,
+                                            Err(error) => {
+                                                return accepted + error.accepted() as u64;
+                                            }
+                                        }
+                                        Ok(())
+                                    }
+                                };
+                                attempts.fetch_add(1, Ordering::Relaxed);
+                                match result.map_err(|error| error.reason()) {
+                                    Ok(()) => accepted += 1,
+                                    Err(Reason::Closed) => return accepted,
+                                    Err(_) => thread::yield_now(),
+                                }
+                            }
+                        })
+                    })
+                    .collect();
+                eventually("it is under way", || attempts.load(Ordering::Relaxed) >= target);
+                let report = bus.shutdown(LONG);
+                assert!(report.is_clean(), "seed {seed}: {report}");
+                senders.into_iter().map(|sender| sender.join().expect("no panic")).sum()
+            });
+            let report = bus.shutdown(LONG);
+            assert_eq!((report.accepted, report.processed), (accepted, accepted), "seed {seed}");
+            assert_eq!(count.load(Ordering::Relaxed), accepted, "seed {seed}");
+        }
+    });
+}
+
 // ---- deadlines ----
 
 /// When a processor calls `shutdown` and on which thread, and what it saw before.

@@ -4,14 +4,14 @@ use std::cell::{Cell, RefCell};
 
 use super::rings::Rings;
 use crate::shard::Mesh;
-use crate::sync::{Arc, lazy_thread_local};
+use crate::sync::{Arc, thread_local};
 
-lazy_thread_local! {
+thread_local! {
     /// One entry for each bus that this thread has emitted to.
     static RINGS: RefCell<Vec<Rings>> = RefCell::default();
 }
 
-lazy_thread_local! {
+thread_local! {
     /// The bus that this thread is a shard of, by its id; 0 for none.
     static HOME: Cell<u64> = Cell::default();
 }

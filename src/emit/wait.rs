@@ -38,7 +38,7 @@ impl Drop for Turn {
 }
 
 /// Looks for room this often before the thread sleeps.
-const SPINS: u32 = if cfg!(loom) { 0 } else { 64 };
+const SPINS: usize = if cfg!(loom) { 0 } else { 64 };
 
 /// Unparks a thread that waits.
 struct Parker {
@@ -55,7 +55,7 @@ impl Wake for Parker {
 
 /// Blocks the thread until the ring has room or the bus is closed, or until the deadline; false when that passed.
 fn wait(ring: Arc<Ring<Body>>, deadline: Option<Instant>, closed: impl Fn() -> bool) -> bool {
-    for _ in 0..SPINS {
+    for _ in std::iter::repeat_n((), SPINS) {
         if ring.has_room() || closed() {
             return true;
         }

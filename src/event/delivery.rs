@@ -8,6 +8,7 @@
 use std::cell::Cell;
 
 use super::Event;
+use crate::sync::thread_local;
 
 thread_local! {
     /// The event that this thread looked at last. Only its address is used.

@@ -199,8 +199,10 @@ impl Event {
     pub fn into_parts(self) -> (EventType, Value, Key) {
         let (kind, key) = (self.tag().kind(), self.key());
         let this = ManuallyDrop::new(self);
-        // SAFETY: the slot is filled, `self` was its only user, and its destructor will not run.
-        let body = unsafe { this.slot.take() };
+        // SAFETY: the slot is moved out of an event whose destructor will not run.
+        let slot = unsafe { std::ptr::read(&this.slot) };
+        // SAFETY: the slot is filled, and this is its only user. What is left of it has no body to drop.
+        let body = unsafe { slot.take() };
         (kind, body.value, key)
     }
 

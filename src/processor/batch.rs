@@ -2,12 +2,11 @@
 
 use std::cell::Cell;
 use std::ptr::NonNull;
-use std::sync::atomic::compiler_fence;
 
 use crate::event::Event;
 use crate::event::delivery;
 use crate::shard::Progress;
-use crate::sync::Ordering;
+use crate::sync::{Ordering, light_fence, thread_local};
 
 /// What a walk through a batch reports.
 #[derive(Debug, Clone, Copy)]
@@ -120,7 +119,7 @@ impl Walk {
         // Whoever gives the stop sign reads the count behind a heavy fence: either this thread sees the sign, or the other
         // sees the count.
         let goes_on = || {
-            compiler_fence(std::sync::atomic::Ordering::SeqCst);
+            light_fence();
             !progress.stop.load(Ordering::Relaxed)
         };
         let from = self.done;

@@ -19,7 +19,7 @@ struct Head {
 
 /// A binary heap of rings by the stamp of their next event. Its memory is reused from round to round.
 #[derive(Debug, Default)]
-pub(super) struct Merge {
+pub(crate) struct Merge {
     heads: Vec<Head>,
 }
 
@@ -38,7 +38,7 @@ fn next_below(outlet: &Outlet<Body>, limit: u64) -> Option<&Slot<Body>> {
 impl Merge {
     /// Appends to `batch`, up to its capacity, the events with stamps below `watermark`, in order of their stamps.
     #[inline]
-    pub(super) fn read(
+    pub(crate) fn read(
         &mut self,
         outlets: &mut [Outlet<Body>],
         watermark: u64,

@@ -25,7 +25,7 @@ mod swap;
 pub(crate) use control::{Control, Desk, Edit, Filter, Order, Replies, Reply};
 pub use idle::WaitStrategy;
 use idle::{Step, Waiting};
-use merge::Merge;
+pub(crate) use merge::Merge;
 use round::value_drop_fault;
 use station::Station;
 pub(crate) use station::Supervisor;
