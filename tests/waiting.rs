@@ -5,8 +5,8 @@ mod support;
 
 use std::future::Future;
 use std::pin::{Pin, pin};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Wake, Waker};
 use std::thread;
 use std::time::Duration;
@@ -169,6 +169,42 @@ fn a_cancelled_emit_leaves_no_waker_behind() {
         latch.open();
         assert!(bus.shutdown(LONG).is_clean());
         assert_eq!(woken.0.load(Ordering::Relaxed), 0);
+    });
+}
+
+/// Writes down that it was woken.
+struct Note(u64, Arc<Mutex<Vec<u64>>>);
+
+impl Wake for Note {
+    fn wake(self: Arc<Self>) {
+        self.1.lock().expect("no panic under this lock").push(self.0);
+    }
+}
+
+/// A `select!` polls all its branches whenever one of them is woken.
+#[test]
+fn a_poll_out_of_turn_keeps_the_place_in_the_line() {
+    within(60, || {
+        let (bus, latch, ledger) = held_bus(4, WaitStrategy::Adaptive, 10);
+        let emitter = bus.emitter();
+        let first = fill(&emitter);
+        let woken = Arc::new(Mutex::new(Vec::new()));
+        let waker = |number| Waker::from(Arc::new(Note(number, woken.clone())));
+        let mut emits = waiting(&emitter, first..first + 3);
+        for (number, emit) in emits.iter_mut().enumerate().rev() {
+            // With another waker than before, and the last one of the line first.
+            let waker = waker(number as u64);
+            assert!(emit.as_mut().poll(&mut Context::from_waker(&waker)).is_pending());
+        }
+        latch.open();
+        eventually("all are woken", || woken.lock().expect("no panic").len() == 3);
+        for emit in &mut emits {
+            let polled = emit.as_mut().poll(&mut Context::from_waker(Waker::noop()));
+            assert!(polled.is_ready(), "the ring had room for all");
+        }
+        assert_eq!(*woken.lock().expect("no panic"), [0, 1, 2]);
+        assert!(bus.shutdown(LONG).is_clean());
+        ledger.assert_exactly(0..first + 3);
     });
 }
 

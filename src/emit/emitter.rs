@@ -3,15 +3,15 @@
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use super::error::{EmitError, Reason};
-use super::local;
-use super::rings::{Refused, Why};
+use super::local::{self, Lease};
+use super::rings::{Refused, Rings, Why};
 use super::wait::{Patience, Turn, fail, insist};
 use crate::clock;
-use crate::event::{Body, EventType, Parts, RawValue, Tag, Value};
+use crate::event::{Body, EventType, Parts, RawKind, RawValue, Tag, Value, Word};
 use crate::key::{Key, route};
 use crate::shard::Mesh;
 use crate::sync::Arc;
@@ -144,7 +144,7 @@ impl Emitter {
     /// lost, and no waker stays behind. To keep the event, use [`try_emit`](Self::try_emit) first: it returns it.
     ///
     /// # Fairness
-    /// Tasks that wait are woken in the order in which they began to wait. A task that does not need to wait may overtake them, up to
+    /// Tasks that wait are woken in the order in which they began to wait; a poll out of turn does not change it. A task that does not need to wait may overtake them, up to
     /// 64 times in a row.
     ///
     /// # Errors
@@ -167,13 +167,38 @@ impl Emitter {
         patience: Patience,
     ) -> Result<(), EmitError> {
         let mesh = &self.link.mesh;
-        match local::with(mesh, |rings| rings.try_emit(kind, value, key)) {
+        // NB: Not through `local::with`: a closure with two callers is not inlined, and the value would go through memory.
+        let result = match Lease::take(mesh) {
+            Some(mut rings) => rings.try_emit(kind, value, key),
+            None => {
+                let (kind_of_value, a, b, c, d) = value.split();
+                emit_through_common(mesh, kind, key, kind_of_value, a, b, c, d)
+            }
+        };
+        match result {
             Ok(()) => Ok(()),
             Err(refused) => insist(mesh, refused, patience, |parts| {
                 local::with(mesh, |rings| rings.offer(parts))
             }),
         }
     }
+}
+
+/// For emits that find no rings of their thread. Takes the value in words, see [`RawValue`].
+#[cold]
+#[inline(never)]
+#[expect(clippy::too_many_arguments, reason = "a struct would be passed through memory")]
+fn emit_through_common(
+    mesh: &Arc<Mesh>,
+    kind: EventType,
+    key: Key,
+    kind_of_value: RawKind,
+    a: Word,
+    b: Word,
+    c: Word,
+    d: Word,
+) -> Result<(), Refused> {
+    Rings::common(mesh.clone()).try_emit(kind, RawValue::join(kind_of_value, a, b, c, d), key)
 }
 
 /// The future of [`Emitter::emit`].
@@ -201,12 +226,12 @@ impl Emit<'_> {
         let state = std::mem::replace(&mut self.state, State::Done);
         local::with(self.mesh, |rings| match state {
             State::New(kind, value, key) => {
-                let hash = rings.hash(key);
-                match rings.may_overtake(hash) {
-                    Ok(()) => rings.try_emit(kind, value.into_raw(), key),
+                let key_hash = rings.hash(key);
+                let tag = Tag::new(kind, 0, key.is_present());
+                match rings.may_overtake(key_hash) {
+                    Ok(()) => rings.try_emit_routed(tag, key_hash, value.into_raw()),
                     Err(ring) => {
-                        let tag = Tag::new(kind, 0, key.is_present());
-                        let body = Body { stamp: clock::now(), key_hash: hash, value };
+                        let body = Body { stamp: clock::now(), key_hash, value };
                         Err(Refused { parts: Parts { tag, body }, why: Why::Full(ring) })
                     }
                 }
@@ -220,12 +245,25 @@ impl Emit<'_> {
             State::Done => panic!("a future was polled after it had returned ready"),
         })
     }
+
+    /// Whether this still waits for its turn. A poll out of turn (by a `select!` whose other branch woke the task, say) keeps the
+    /// place in the line.
+    fn is_waiting(&self, waker: &Waker) -> bool {
+        let (Some(turn), State::Refused(parts)) = (&self.turn, &self.state) else {
+            return false;
+        };
+        let shard = &self.mesh.shards[route(parts.body.key_hash, self.mesh.shards.len())];
+        turn.keep(waker) && !shard.gate.is_closed_acquire()
+    }
 }
 
 impl Future for Emit<'_> {
     type Output = Result<(), EmitError>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        if self.is_waiting(cx.waker()) {
+            return Poll::Pending;
+        }
         // Leaving the line first passes on what this task does not use.
         let mut queued = self.turn.take().is_some();
         loop {

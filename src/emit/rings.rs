@@ -118,9 +118,19 @@ impl Rings {
         value: RawValue,
         key: Key,
     ) -> Result<(), Refused> {
-        self.take_thread();
         let key_hash = self.hash(key);
-        let tag = Tag::new(kind, 0, key.is_present());
+        self.try_emit_routed(Tag::new(kind, 0, key.is_present()), key_hash, value)
+    }
+
+    /// Publishes an event whose hash is known: a second call of [`hash`](Self::hash) would route a keyless one elsewhere.
+    #[inline(always)]
+    pub(crate) fn try_emit_routed(
+        &mut self,
+        tag: Tag,
+        key_hash: u64,
+        value: RawValue,
+    ) -> Result<(), Refused> {
+        self.take_thread();
         let index = route(key_hash, self.lanes.len());
         if self.home.is_none()
             && let Lane::Own(inlet) = &mut self.lanes[index]
@@ -141,6 +151,7 @@ impl Rings {
         key: Key,
     ) -> Result<(), Refused> {
         let key_hash = self.hash(key);
+        let tag = Tag::new(kind, 0, key.is_present());
         let index = route(key_hash, self.lanes.len());
         let shard = &self.mesh.shards[index];
         let short_of = |inlet: &mut Inlet<Body>| {
@@ -153,14 +164,11 @@ impl Rings {
             Lane::Unopened => None,
         };
         let Some(ring) = short else {
-            // With the key's hash, or a keyless event would be routed a second time.
-            let tag = Tag::new(kind, 0, key.is_present());
-            let (kind, a, b, c, d) = value.split();
-            return self.try_emit_slowly(index, tag, key_hash, kind, a, b, c, d);
+            return self.try_emit_routed(tag, key_hash, value);
         };
         let closed = shard.gate.is_closed_acquire();
         let why = if closed { Why::Closed } else { Why::Full(ring) };
-        refuse(Tag::new(kind, 0, key.is_present()), key_hash, value, why)
+        refuse(tag, key_hash, value, why)
     }
 
     /// An event on its way into a group.

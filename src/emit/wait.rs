@@ -26,6 +26,11 @@ impl Turn {
         let (id, behind_others) = ring.enter_waiters(waker);
         (Self { ring, id }, behind_others)
     }
+
+    /// Stays in the line, to be woken by this waker from now on; false when the turn has come already.
+    pub(super) fn keep(&self, waker: &Waker) -> bool {
+        self.ring.keep_waiter(self.id, waker)
+    }
 }
 
 impl Drop for Turn {

@@ -105,6 +105,11 @@ impl<T> Ring<T> {
         self.waiters.enter(waker)
     }
 
+    /// Stays in the list with another waker; false when the waiter has been woken.
+    pub(crate) fn keep_waiter(&self, id: WaiterId, waker: &Waker) -> bool {
+        self.waiters.keep(id, waker)
+    }
+
     /// Leaves the list; false when the waiter had been woken.
     pub(crate) fn leave_waiters(&self, id: WaiterId) -> bool {
         self.waiters.leave(id)

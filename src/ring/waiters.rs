@@ -49,6 +49,18 @@ impl Waiters {
         (id, behind_others)
     }
 
+    /// Stays in the list with another waker; false when the waiter has been woken before. Whoever wakes it takes the waker out of
+    /// the list, so there is no need to look at the ring again: it is either the old waker that was called, or it will be this one.
+    pub(super) fn keep(&self, id: WaiterId, waker: &Waker) -> bool {
+        // Wakers are foreign code, and run without the lock.
+        let mut waker = waker.clone();
+        let mut list = lock(&self.list);
+        let waits =
+            list.wakers.get_mut(&id).map(|place| std::mem::swap(place, &mut waker)).is_some();
+        drop(list);
+        waits
+    }
+
     /// Leaves the list; false when the waiter had been woken before.
     pub(super) fn leave(&self, id: WaiterId) -> bool {
         let mut list = lock(&self.list);
