@@ -178,6 +178,7 @@
 
 mod bus;
 mod clock;
+mod diagnostics;
 mod emit;
 mod event;
 #[cfg(feature = "http")]

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use super::{BuildError, SwapError, affinity};
+use crate::diagnostics;
 use crate::emit::{Emitter, Link, enter_shard, is_home};
 use crate::processor::{FaultPolicy, Hook, Make};
 use crate::report::{ShardReport, ShutdownReport};
@@ -127,7 +128,9 @@ impl Life {
             if let Some(core) = core
                 && let Err(error) = affinity::bind(core)
             {
-                tracing::warn!(shard = index, core, %error, "shard runs unbound");
+                diagnostics::write(|| {
+                    tracing::warn!(shard = index, core, %error, "shard runs unbound");
+                });
             }
             enter_shard(&mesh, index);
             match Worker::new(Setup { index, mesh, desk, supervisor, strategy, processors }) {
@@ -377,4 +380,57 @@ fn decline_all(desk: &Desk) {
 fn next_id() -> u64 {
     static NEXT: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(1);
     NEXT.fetch_add(1, std::sync::atomic::Ordering::Relaxed)
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+    use crate::{Bus, Event, EventType, Key, Processor, Reason, ShardContext};
+    use std::sync::atomic::AtomicU64;
+
+    /// Counts its last words.
+    struct Counted(Arc<AtomicU64>);
+
+    impl Processor for Counted {
+        fn process(&mut self, _: &Event) {}
+
+        fn shutdown(&mut self) {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    #[test]
+    fn a_shard_that_collapses_leaves_nobody_waiting_and_the_others_at_work() {
+        let last_words = Arc::new(AtomicU64::new(0));
+        let bus = Bus::builder()
+            .shards(2)
+            .capacity(2)
+            .processor("counted", {
+                let last_words = last_words.clone();
+                move |_: &ShardContext| Counted(last_words.clone())
+            })
+            .build()
+            .expect("it builds");
+        let key_of = |shard| {
+            let numbers = (0u64..).map(Key::from);
+            numbers.filter(|key| key.shard(2) == Some(shard)).nth(0).expect("there are many")
+        };
+        let (emitter, life) = (bus.emitter(), &bus.life);
+        life.desks[0].push(Control::Panic);
+        life.mesh.shards[0].gate.announce_control();
+        // Blocks while the ring is full, and then is told.
+        let refused = (0u64..)
+            .find_map(|n| emitter.emit_blocking(EventType::user(0), n, key_of(0)).err())
+            .expect("the shard accepts no more");
+        assert_eq!(refused.reason(), Reason::Closed);
+        for number in 0..100u64 {
+            emitter.emit_blocking(EventType::user(0), number, key_of(1)).expect("it is at work");
+        }
+        let began = Instant::now();
+        let report = bus.shutdown(Duration::from_secs(60));
+        assert!(began.elapsed() < Duration::from_secs(50), "nobody waits for the dead");
+        assert_eq!(report.shards[1].processed, 100);
+        assert_eq!(report.accepted, report.processed + report.abandoned);
+        assert_eq!(last_words.load(Ordering::Relaxed), 2);
+    }
 }

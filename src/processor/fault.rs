@@ -5,6 +5,7 @@ use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
+use crate::diagnostics;
 use crate::event::Event;
 
 /// What becomes of a processor's instance after it panicked. In every case the event that it panicked on is lost to this
@@ -142,15 +143,12 @@ impl<T> Drop for Contained<T> {
     fn drop(&mut self) {
         if let Err(payload) = catch_unwind(AssertUnwindSafe(|| drop(self.0.take()))) {
             let message = panic_text(payload);
-            // A subscriber that panics is foreign code as well.
-            if let Err(payload) = catch_unwind(|| {
+            diagnostics::write(|| {
                 tracing::error!(
                     message,
                     "the destructor of a factory or of the fault hook panicked"
                 );
-            }) {
-                std::mem::forget(payload);
-            }
+            });
         }
     }
 }

@@ -12,6 +12,7 @@ use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::task::Waker;
 
+use crate::diagnostics;
 use crate::sync::{AtomicBool, Mutex, Ordering, fence, lock};
 
 /// A place in the list of waiters; ids grow, so the oldest waiter is woken first.
@@ -98,7 +99,7 @@ impl Waiters {
             // A waker is foreign code: it runs without the lock, and may not end the thread, which may be the shard's.
             drop(list);
             if let Err(payload) = catch_unwind(AssertUnwindSafe(|| waker.wake())) {
-                tracing::error!("the waker of an emit that waits panicked");
+                diagnostics::write(|| tracing::error!("the waker of an emit that waits panicked"));
                 // Its destructor is foreign code as well.
                 std::mem::forget(payload);
             }

@@ -61,6 +61,9 @@ pub(crate) enum Control {
     Prepare(Arc<Order>),
     Commit(Arc<Order>),
     Abort(Arc<Order>),
+    /// Makes the worker itself panic, as a fault of this crate would.
+    #[cfg(test)]
+    Panic,
 }
 
 impl Control {
@@ -70,6 +73,8 @@ impl Control {
             Self::Prepare(order) | Self::Commit(order) | Self::Abort(order) => {
                 order.replies.send(Reply::Closed);
             }
+            #[cfg(test)]
+            Self::Panic => {}
         }
     }
 }

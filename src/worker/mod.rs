@@ -22,6 +22,8 @@ mod round;
 mod station;
 mod swap;
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
 pub(crate) use control::{Control, Desk, Edit, Filter, Order, Replies, Reply};
 pub use idle::WaitStrategy;
 use idle::{Step, Waiting};
@@ -31,9 +33,10 @@ use station::Station;
 pub(crate) use station::Supervisor;
 
 use crate::clock;
+use crate::diagnostics;
 use crate::event::delivery::on_behalf_of;
 use crate::event::{Body, Event};
-use crate::processor::Make;
+use crate::processor::{Make, panic_text};
 use crate::ring::Outlet;
 use crate::shard::{Mesh, Shard, Signals, is_quiescent};
 use crate::sync::{Arc, Ordering, fence, heavy_fence, thread};
@@ -135,6 +138,42 @@ impl Worker {
 
     /// Works until the bus is shut down.
     pub(crate) fn run(mut self) {
+        // Foreign code is contained where it is called, so a panic that arrives here is a fault of this crate. In a model it has to
+        // reach the checker.
+        if cfg!(loom) {
+            self.work();
+        } else if let Err(payload) = catch_unwind(AssertUnwindSafe(|| self.work())) {
+            self.collapse(panic_text(payload));
+        }
+    }
+
+    /// Gives the shard up after a panic of the worker's own: it accepts nothing any more and leaves nobody waiting, and the report
+    /// counts what is in its rings as abandoned. Its processors get their last words; the other shards go on.
+    #[cold]
+    fn collapse(&mut self, message: String) {
+        let shard = &self.mesh.shards[self.index];
+        shard.gate.close();
+        shard.gate.abandon();
+        shard.gate.exit();
+        heavy_fence();
+        shard.wait_for_publications();
+        shard.wake_waiting();
+        while let Some(control) = self.desk.pop() {
+            control.decline();
+        }
+        diagnostics::write(|| {
+            tracing::error!(
+                shard = self.index,
+                message,
+                "a shard collapsed; this is a bug in keylane"
+            );
+        });
+        self.close_stations();
+        // The others need not wait for this one.
+        self.shard().set_drained();
+    }
+
+    fn work(&mut self) {
         loop {
             let shard = &self.mesh.shards[self.index];
             // The watermark comes first: see `merge`.

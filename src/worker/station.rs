@@ -8,6 +8,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
 use crate::clock;
+use crate::diagnostics;
 use crate::emit::Emitter;
 use crate::event::Event;
 use crate::event::delivery::{deliver, on_behalf_of, turned_to_in};
@@ -32,7 +33,7 @@ pub(crate) struct Supervisor {
 impl Supervisor {
     /// Reports a fault: to `tracing`, and to the hook, whose own panic ends here.
     pub(super) fn report(&self, fault: &Fault<'_>) {
-        let called = catch_unwind(AssertUnwindSafe(|| {
+        diagnostics::write(|| {
             tracing::error!(
                 shard = fault.shard,
                 processor = fault.processor,
@@ -40,14 +41,11 @@ impl Supervisor {
                 message = fault.message,
                 "fault"
             );
-            if let Some(hook) = &self.hook {
-                hook(fault);
-            }
-        }));
-        if let Err(payload) = called {
+        });
+        let Some(hook) = &self.hook else { return };
+        if let Err(payload) = catch_unwind(AssertUnwindSafe(|| hook(fault))) {
             let message = panic_text(payload);
-            // A subscriber that panics would panic here again; there is nobody left to tell.
-            let _ = catch_unwind(|| tracing::error!(message, "the fault hook panicked"));
+            diagnostics::write(|| tracing::error!(message, "the fault hook panicked"));
         }
     }
 
@@ -259,6 +257,7 @@ impl Station {
         self.end_instance(supervisor);
         self.recent_faults = VecDeque::new();
         self.cells.quarantined.store(true, Relaxed);
-        tracing::error!(shard = supervisor.shard, processor = self.name, "processor in quarantine");
+        let (shard, processor) = (supervisor.shard, &self.name);
+        diagnostics::write(|| tracing::error!(shard, processor, "processor in quarantine"));
     }
 }

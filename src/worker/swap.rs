@@ -21,6 +21,8 @@ impl Worker {
                 }
                 order.replies.send(Reply::Done);
             }
+            #[cfg(test)]
+            Control::Panic => panic!("a fault of the worker's own"),
         }
     }
 
