@@ -412,8 +412,8 @@ mod tests {
             .build()
             .expect("it builds");
         let key_of = |shard| {
-            let numbers = (0u64..).map(Key::from);
-            numbers.filter(|key| key.shard(2) == Some(shard)).nth(0).expect("there are many")
+            let mut numbers = (0u64..).map(Key::from);
+            numbers.find(|key| key.shard(2) == Some(shard)).expect("there are many")
         };
         let (emitter, life) = (bus.emitter(), &bus.life);
         life.desks[0].push(Control::Panic);

@@ -231,7 +231,7 @@ impl Rings {
                 // A counted clock belongs to one shard, and stamps each event by itself.
                 let stamp = stamp.unwrap_or_else(|| self.mesh.shards[index].clock.stamp());
                 // SAFETY: there is room for the whole group, nothing here panics, and below the group gives up its bodies.
-                unsafe { inlet.stage(tag.bits(), body, |body| body.stamp = stamp) };
+                unsafe { inlet.stage(tag.bits(), |place| body.write_stamped(stamp, place)) };
             }
         }
         // SAFETY: all bodies have been moved into rings: `share_out` has found only lanes with rings of their own.

@@ -7,7 +7,7 @@ pub(crate) mod timestamp;
 mod value;
 
 use std::fmt;
-use std::mem::ManuallyDrop;
+use std::mem::{ManuallyDrop, MaybeUninit};
 use std::time::SystemTime;
 
 pub use kind::{EventType, ParseEventTypeError};
@@ -54,6 +54,27 @@ pub(crate) struct Body {
 impl fmt::Debug for Body {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Body").field("stamp", &self.stamp).finish_non_exhaustive()
+    }
+}
+
+impl Body {
+    /// Writes this body, with another stamp, to `place`, which then owns the value.
+    ///
+    /// NB: What lies behind the stamp is copied from memory to memory in three vector moves, aligned in a slot. Taken by value, a body
+    /// goes through the stack in words, and the store queue, whose length bounds how many slots are under way at a time, fills
+    /// up with them.
+    ///
+    /// # Safety
+    /// `place` is valid for writes, and this body is not used again.
+    #[inline(always)]
+    pub(crate) unsafe fn write_stamped(&self, stamp: u64, place: *mut Self) {
+        type Rest = [MaybeUninit<u64>; (size_of::<Body>() - size_of::<u64>()) / size_of::<u64>()];
+        // SAFETY: the stamp comes first, and nothing but words is behind it.
+        unsafe {
+            (&raw mut (*place).stamp).write(stamp);
+            let (from, to) = (std::ptr::from_ref(self).cast::<u64>(), place.cast::<u64>());
+            to.add(1).cast::<Rest>().copy_from_nonoverlapping(from.add(1).cast::<Rest>(), 1);
+        }
     }
 }
 

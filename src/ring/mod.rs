@@ -184,6 +184,8 @@ pub(crate) struct Inlet<T> {
     limit: u64,
     /// Slots from `tail` on that are written and not visible. Zero except within a group.
     staged: u64,
+    /// The tag of the first of them.
+    first_tag: u32,
 }
 
 impl<T> Inlet<T> {
@@ -193,7 +195,7 @@ impl<T> Inlet<T> {
         let head = ring.released();
         ring.orphaned.store(false, Ordering::Release);
         let limit = head + ring.capacity();
-        Self { ring, tail, limit, staged: 0 }
+        Self { ring, tail, limit, staged: 0, first_tag: 0 }
     }
 
     pub(crate) fn ring(&self) -> &Arc<Ring<T>> {
@@ -246,26 +248,30 @@ impl<T> Inlet<T> {
     ///
     /// # Safety
     /// [`has_room_for`](Self::has_room_for) returned true for the whole group since the last publication, no code that may
-    /// panic runs before the group is shown, and the caller gives up the body at `from`.
+    /// panic runs before the group is shown, and `write` initialises the body.
     #[inline(always)]
-    pub(crate) unsafe fn stage(&mut self, tag: u32, from: *const T, patch: impl FnOnce(&mut T)) {
+    pub(crate) unsafe fn stage(&mut self, tag: u32, write: impl FnOnce(*mut T)) {
         let position = self.tail + self.staged;
         let slot = self.ring.slot(position);
-        // SAFETY: this is the one producer, and the consumer has released the slot; the caller gives up the body.
-        unsafe { slot.stage(self.ring.lap(position), tag, from, patch) };
+        if self.staged == 0 {
+            self.first_tag = tag;
+            // SAFETY: this is the one producer, and the consumer has released the slot.
+            unsafe { slot.stage_first(write) };
+        } else {
+            // SAFETY: as above; and the group's first slot is not visible.
+            unsafe { slot.stage(self.ring.lap(position), tag, write) };
+        }
         self.staged += 1;
     }
 
-    /// Publishes the staged events, the last one first.
+    /// Publishes the staged events, by making the first one visible.
     ///
-    /// The consumer waits at the first slot of the group, so it sees nothing before it can see everything. It then
+    /// The consumer reads slots in order, so it sees nothing of the group before it can see everything. It then
     /// reads lines that are complete, and takes none away from the producer in the middle of writing: each line
     /// crosses between the cores once, and the producer's writes to all of them are under way at the same time.
     #[inline(always)]
     pub(crate) fn show_group(&mut self) {
-        for position in (self.tail..self.tail + self.staged).rev() {
-            self.ring.slot(position).show(self.ring.lap(position));
-        }
+        self.ring.slot(self.tail).show(self.ring.lap(self.tail), self.first_tag);
         self.tail += self.staged;
         self.staged = 0;
     }

@@ -63,36 +63,32 @@ impl<T> Slot<T> {
         self.header.store(u64::from(lap) << 32 | u64::from(tag), Ordering::Release);
     }
 
-    /// Moves a body in from where it is, lets `patch` change it there, and leaves it invisible; [`show`](Self::show) ends that.
+    /// Fills the slot without making it visible to a consumer that has not seen an earlier one: the header shows the lap, and whoever
+    /// shows the first slot of a group shows the whole group, see [`Inlet::show_group`](super::Inlet::show_group).
     ///
     /// # Safety
-    /// As for [`fill`](Self::fill); and the caller gives up the body at `from`.
+    /// As for [`fill`](Self::fill); `write` initialises the body; and the slot in front of this one is not visible.
     #[inline(always)]
-    pub(crate) unsafe fn stage(
-        &self,
-        lap: u32,
-        tag: u32,
-        from: *const T,
-        patch: impl FnOnce(&mut T),
-    ) {
-        self.body.with_mut(|place| {
-            // NB: A copy from memory to memory becomes four vector moves. Taken by value, a body goes through the stack in
-            // words, and the store queue, whose length bounds how many slots are under way at a time, fills up with them.
-            // SAFETY: a released slot belongs to the one producer, so nobody else reads or writes the body.
-            unsafe {
-                (*place).as_mut_ptr().copy_from_nonoverlapping(from, 1);
-                patch((*place).assume_init_mut());
-            }
-        });
-        let hidden = u64::from(lap.wrapping_sub(1)) << 32;
-        self.header.store(hidden | u64::from(tag), Ordering::Relaxed);
+    pub(crate) unsafe fn stage(&self, lap: u32, tag: u32, write: impl FnOnce(*mut T)) {
+        // SAFETY: passed on.
+        unsafe { self.stage_first(write) };
+        self.header.store(u64::from(lap) << 32 | u64::from(tag), Ordering::Relaxed);
     }
 
-    /// Makes a staged slot visible. For the one producer, after [`stage`](Self::stage).
+    /// Writes the body of the first slot of a group, which the consumer may be looking at; [`show`](Self::show) ends that.
+    ///
+    /// # Safety
+    /// As for [`fill`](Self::fill); and `write` initialises the body.
     #[inline(always)]
-    pub(crate) fn show(&self, lap: u32) {
-        let tag = self.header.load(Ordering::Relaxed) & u64::from(u32::MAX);
-        self.header.store(u64::from(lap) << 32 | tag, Ordering::Release);
+    pub(crate) unsafe fn stage_first(&self, write: impl FnOnce(*mut T)) {
+        // A released slot belongs to the one producer, so nobody else reads or writes the body.
+        self.body.with_mut(|place| write(place.cast()));
+    }
+
+    /// Makes the first slot of a group visible, and with it the others. For the one producer.
+    #[inline(always)]
+    pub(crate) fn show(&self, lap: u32, tag: u32) {
+        self.header.store(u64::from(lap) << 32 | u64::from(tag), Ordering::Release);
     }
 
     /// The body of a filled slot.
