@@ -40,7 +40,8 @@ impl Drop for Link {
 /// A shared handle: any number of threads and tasks emit through one emitter or through clones of it.
 ///
 /// Behind it, each thread has rings of its own, so emitting threads do not disturb each other. A clone costs one
-/// reference count. Every clone keeps the bus alive.
+/// reference count. Every clone keeps the bus alive. A thread's rings (capacity times 64 bytes for each shard that it emitted to) are given
+/// back when it ends, or, once their bus has ended, when it first emits to another one.
 ///
 /// On a thread of the bus's own shards, that is inside a processor, no method waits: see
 /// [`ShardContext::emitter`](crate::ShardContext::emitter).

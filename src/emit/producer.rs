@@ -125,7 +125,7 @@ impl Producer {
     /// one emit, which begins with the call; among themselves the events of one key keep their order.
     ///
     /// # Errors
-    /// When the bus is closed meanwhile. The error tells how many items, from the front, were accepted, and has the others; to get
+    /// When the bus is closed meanwhile, or, on a thread of this bus's own shards, when there is no room. The error tells how many items, from the front, were accepted, and has the others; to get
     /// them it reads the iterator to its end.
     ///
     /// # Panics
