@@ -4,12 +4,12 @@ use std::fs;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
-use crate::measure::process_cpu;
+use crate::cpu::process_cpu;
 
 /// Everything about the machine that a figure depends on and that can be read without privileges.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct Machine {
     pub(crate) cpu: String,
     pub(crate) cores: usize,
@@ -18,8 +18,8 @@ pub(crate) struct Machine {
     pub(crate) governor: Option<String>,
     /// keylane stamps with the time stamp counter only if the kernel trusts it as well.
     pub(crate) clock_source: Option<String>,
-    pub(crate) rustc: &'static str,
-    pub(crate) profile: &'static str,
+    pub(crate) rustc: String,
+    pub(crate) profile: String,
     /// The revision of the sources, `-dirty` with uncommitted changes; `None` outside a checkout.
     pub(crate) revision: Option<String>,
 }
@@ -42,8 +42,8 @@ impl Machine {
             clock_source: first_line(
                 "/sys/devices/system/clocksource/clocksource0/current_clocksource",
             ),
-            rustc: env!("BENCH_RUSTC"),
-            profile: env!("BENCH_PROFILE"),
+            rustc: env!("BENCH_RUSTC").to_owned(),
+            profile: env!("BENCH_PROFILE").to_owned(),
             revision: revision(),
         }
     }

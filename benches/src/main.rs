@@ -1,11 +1,14 @@
 //! keylane side by side with its rivals, interleaved in one run.
 //!
-//! `cargo run --release -p keylane-benches` runs every scenario, prints a table and writes
-//! `target/bench/report.json`; `-- dispatch --cells 1x1,8x2 --only keylane,crossbeam` runs a part.
+//! `cargo run --release -p keylane-benches` runs every scenario, prints tables, and writes `target/bench/report.json` and
+//! plots; `-- dispatch --cells 1x1,8x2 --only keylane,crossbeam` runs a part.
 
+mod affinity;
 mod contender;
+mod cpu;
 mod machine;
 mod measure;
+mod plot;
 mod report;
 mod scenario;
 mod workload;
@@ -37,13 +40,21 @@ struct Arguments {
     #[arg(long, conflicts_with = "cells")]
     sweep: bool,
 
-    /// Rounds that count; one more goes before each cell
-    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u16).range(1..))]
-    rounds: u16,
+    /// Rounds that count; one more goes before each cell [default: 5, quick: 1]
+    #[arg(long, value_parser = clap::value_parser!(u16).range(1..))]
+    rounds: Option<u16>,
 
     /// Events per round over all producers, instead of each scenario's own number
     #[arg(long, value_parser = clap::value_parser!(u64).range(1..))]
     events: Option<u64>,
+
+    /// Seconds of a round of those scenarios that last a time, instead of each scenario's own
+    #[arg(long)]
+    seconds: Option<f64>,
+
+    /// Rates of `latency`, such as `1k/s,1M/s`; all of them when none is named
+    #[arg(long, value_delimiter = ',')]
+    rates: Vec<String>,
 
     /// Slots per producer and shard; a rival's channel gets as many in total
     #[arg(long, default_value_t = 1024)]
@@ -61,9 +72,17 @@ struct Arguments {
     #[arg(long)]
     quick: bool,
 
-    /// Where the report goes; `bench/report.json` in the target folder by default
+    /// Where the report goes, and the plots beside it; `bench/report.json` in the target folder by default
     #[arg(long)]
     out: Option<PathBuf>,
+
+    /// Adds to the report that is there, and keeps what this run does not measure
+    #[arg(long)]
+    join: bool,
+
+    /// Measures nothing: draws the plots of the report that is there
+    #[arg(long, conflicts_with = "scenarios")]
+    redraw: bool,
 }
 
 fn main() -> ExitCode {
@@ -89,35 +108,81 @@ fn run(arguments: Arguments) -> Result<(), String> {
     if cfg!(debug_assertions) && !arguments.quick {
         eprintln!("warning: built without optimisation, the figures mean nothing; use --release");
     }
-    let names =
-        if arguments.scenarios.is_empty() { Name::value_variants() } else { &arguments.scenarios };
+    for rate in &arguments.rates {
+        if !scenario::RATE_NAMES.contains(&rate.as_str()) {
+            return Err(format!("no rate `{rate}`; there are {}", scenario::RATE_NAMES.join(", ")));
+        }
+    }
+    if arguments.seconds.is_some_and(|seconds| !(0.001..=600.0).contains(&seconds)) {
+        return Err("seconds of a round lie between 0.001 and 600".to_owned());
+    }
+    let path = arguments.out.clone().unwrap_or_else(default_path);
+    let earlier = if arguments.join || arguments.redraw { Some(read(&path)?) } else { None };
+    let report = match earlier {
+        Some(report) if arguments.redraw => report,
+        earlier => measure(arguments, earlier)?,
+    };
+    let failed = |error: std::io::Error| format!("{}: {error}", path.display());
+    write(&report, &path).map_err(failed)?;
+    let plots = plot::draw(&report);
+    for (name, svg) in &plots {
+        fs::write(path.with_file_name(name), svg).map_err(failed)?;
+    }
+    let names: Vec<&str> = plots.iter().map(|(name, _)| *name).collect();
+    println!("\nwritten to {}, beside it {}", path.display(), names.join(", "));
+    Ok(())
+}
+
+/// Runs the scenarios, and prints each as it comes.
+fn measure(arguments: Arguments, earlier: Option<Report>) -> Result<Report, String> {
+    let names = if arguments.scenarios.is_empty() {
+        Name::value_variants().to_vec()
+    } else {
+        arguments.scenarios
+    };
     let plan = Plan {
         cells: if arguments.sweep { sweep() } else { arguments.cells },
-        rounds: arguments.rounds.into(),
+        rounds: arguments.rounds.map_or(if arguments.quick { 1 } else { 5 }, usize::from),
         events: arguments.events,
+        seconds: arguments.seconds,
+        rates: arguments.rates,
         capacity: arguments.capacity,
         only: arguments.only,
         all_modes: arguments.all_modes,
         quick: arguments.quick,
         keys: Arc::new(Keys::new()),
     };
-    let mut report = Report {
-        machine: Machine::read(),
-        arguments: env::args().skip(1).collect(),
-        rounds: plan.rounds,
-        scenarios: Vec::new(),
-    };
-    println!("{}\n{}", report.machine, report.legend());
+    let mut report = Report { machine: Machine::read(), scenarios: Vec::new(), goals: Vec::new() };
+    println!("{}\n{}", report.machine, report::LEGEND);
     for name in names {
-        let scenario = scenario::run(*name, &plan)?;
+        let mut scenario = scenario::run(name, &plan)?;
+        let arguments: Vec<String> = env::args().skip(1).collect();
+        scenario.note(format!("{} rounds; arguments: {}", plan.rounds, arguments.join(" ")));
         println!("\n{scenario}");
         report.scenarios.push(scenario);
     }
+    if let Some(earlier) = earlier {
+        report.join(earlier);
+    }
+    let place = |name: &str| {
+        Name::value_variants().iter().position(|variant| {
+            variant.to_possible_value().is_some_and(|value| value.get_name() == name)
+        })
+    };
+    report.scenarios.sort_by_key(|scenario| place(&scenario.name));
     print!("{}", report.entrants());
-    let path = arguments.out.unwrap_or_else(default_path);
-    write(&report, &path).map_err(|error| format!("{}: {error}", path.display()))?;
-    println!("\nwritten to {}", path.display());
-    Ok(())
+    // A quick run shows that everything works; its figures mean nothing.
+    if !plan.quick {
+        report.check_goals();
+        print!("\n{}", report.goals_table());
+    }
+    Ok(report)
+}
+
+fn read(path: &Path) -> Result<Report, String> {
+    let text = fs::read(path).map_err(|error| format!("{}: {error}", path.display()))?;
+    serde_json::from_slice(&text)
+        .map_err(|error| format!("{}: not a report of this version: {error}", path.display()))
 }
 
 fn sweep() -> Vec<Shape> {

@@ -10,15 +10,16 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
+use crate::cpu::process_cpu;
 use crate::workload::{KINDS, Keys, Lane, Payload, Sink, Verdict, Work};
 
 /// A round that takes longer has lost an event or a wake-up.
-const STALLED: Duration = Duration::from_secs(120);
+pub(crate) const STALLED: Duration = Duration::from_secs(120);
 
 /// One measured round.
-#[derive(Debug, Clone, Copy, Serialize)]
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 pub(crate) struct Lap {
     pub(crate) operations: u64,
     pub(crate) wall_ns: f64,
@@ -66,12 +67,6 @@ impl Track {
 
     fn state(&self) -> MutexGuard<'_, TrackState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// A thread is set up and will run as soon as there is work.
-    pub(crate) fn ready(&self) {
-        self.state().awaited -= 1;
-        self.changed.notify_all();
     }
 
     /// A thread is set up, and sleeps until the start.
@@ -154,30 +149,24 @@ pub(crate) struct Course {
 }
 
 impl Course {
-    /// A course that every shard's consumer takes part in. The start waits for
-    /// `consumer_threads` of them: those that the contender starts itself.
-    pub(crate) fn new(work: &Work, keys: &Arc<Keys>, consumer_threads: usize) -> Arc<Self> {
-        Self::with_quotas(work, keys, consumer_threads, keys.quotas(work))
+    /// A course that every shard's consumer takes part in.
+    pub(crate) fn new(work: &Work, keys: &Arc<Keys>) -> Arc<Self> {
+        Self::with_quotas(work, keys, keys.quotas(work))
     }
 
     /// A course without consumers: nothing arrives anywhere.
     pub(crate) fn without_consumers(work: &Work, keys: &Arc<Keys>) -> Arc<Self> {
-        Self::with_quotas(work, keys, 0, Vec::new())
+        Self::with_quotas(work, keys, Vec::new())
     }
 
-    fn with_quotas(
-        work: &Work,
-        keys: &Arc<Keys>,
-        consumer_threads: usize,
-        quotas: Vec<u64>,
-    ) -> Arc<Self> {
+    fn with_quotas(work: &Work, keys: &Arc<Keys>, quotas: Vec<u64>) -> Arc<Self> {
         let producers = work.shape.producers;
         // A shard that no event belongs to never sees a last one.
         let consumers = quotas.iter().filter(|quota| **quota > 0).count();
         Arc::new(Self {
             work: *work,
             keys: Arc::clone(keys),
-            track: Track::new(producers + consumer_threads, producers + consumers),
+            track: Track::new(producers, producers + consumers),
             quotas,
             verdicts: Mutex::new(Vec::new()),
         })
@@ -197,11 +186,6 @@ impl Course {
     /// The consuming end of `shard`.
     pub(crate) fn counter(self: &Arc<Self>, shard: usize) -> Counter {
         Counter { sink: Sink::new(shard, self.quotas[shard]), course: Arc::clone(self) }
-    }
-
-    /// A consumer's thread is set up.
-    pub(crate) fn consumer_ready(&self) {
-        self.track.ready();
     }
 
     /// Opens the start line and sleeps until every event has been consumed.
@@ -278,21 +262,6 @@ impl Drop for Counter {
     }
 }
 
-/// CPU time of this process so far, user and system, including threads that have ended.
-pub(crate) fn process_cpu() -> Duration {
-    let mut usage = std::mem::MaybeUninit::<libc::rusage>::zeroed();
-    // SAFETY: `usage` is valid for writes of one `rusage`, and zeroes are a valid one in case the
-    // call fails.
-    let usage = unsafe {
-        libc::getrusage(libc::RUSAGE_SELF, usage.as_mut_ptr());
-        usage.assume_init()
-    };
-    let duration = |time: libc::timeval| {
-        Duration::from_secs(time.tv_sec as u64) + Duration::from_micros(time.tv_usec as u64)
-    };
-    duration(usage.ru_utime) + duration(usage.ru_stime)
-}
-
 /// Runs `contenders` in turn, A B C A B C, and returns the counted laps of each.
 ///
 /// One round goes first and is not counted: it pays for page faults, lazy initialisation and a
@@ -302,12 +271,12 @@ pub(crate) fn process_cpu() -> Duration {
 /// # Errors
 ///
 /// The first error of a contender ends the run.
-pub(crate) fn interleave<E>(
+pub(crate) fn interleave<T, E>(
     contenders: usize,
     rounds: usize,
-    mut run: impl FnMut(usize) -> Result<Lap, E>,
-) -> Result<Vec<Vec<Lap>>, E> {
-    let mut laps = vec![Vec::with_capacity(rounds); contenders];
+    mut run: impl FnMut(usize) -> Result<T, E>,
+) -> Result<Vec<Vec<T>>, E> {
+    let mut laps: Vec<Vec<T>> = (0..contenders).map(|_| Vec::with_capacity(rounds)).collect();
     for round in 0..=rounds {
         for (contender, laps) in laps.iter_mut().enumerate() {
             let lap = run(contender)?;
@@ -320,7 +289,7 @@ pub(crate) fn interleave<E>(
 }
 
 /// Median, smallest and largest of several rounds.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Spread {
     pub(crate) median: f64,
     pub(crate) min: f64,
@@ -376,15 +345,5 @@ mod tests {
         assert_eq!(order, [0, 1, 2, 0, 1, 2, 0, 1, 2]);
         let counted: Vec<_> = laps[0].iter().map(|lap| lap.operations).collect();
         assert_eq!(counted, [4, 7]);
-    }
-
-    #[test]
-    fn process_cpu_grows() {
-        let before = process_cpu();
-        let start = Instant::now();
-        while start.elapsed() < Duration::from_millis(30) {
-            std::hint::spin_loop();
-        }
-        assert!(process_cpu() > before);
     }
 }

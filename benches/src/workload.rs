@@ -71,6 +71,8 @@ pub(crate) struct Work {
     /// Buffer slots per producer and shard. A rival's channel is shared by all producers of a
     /// shard, and gets the same total: `capacity * producers`.
     pub(crate) capacity: usize,
+    /// How many of a hundred events have the one hot key.
+    pub(crate) hot: u32,
 }
 
 impl Work {
@@ -78,6 +80,11 @@ impl Work {
     pub(crate) fn share(&self, index: usize) -> u64 {
         let producers = self.shape.producers as u64;
         self.events / producers + u64::from((index as u64) < self.events % producers)
+    }
+
+    /// How many of producer `index`'s events have the hot key: as many as [`Lane`] draws.
+    fn hot_share(&self, index: usize) -> u64 {
+        self.share(index) * u64::from(self.hot) / 100
     }
 
     /// Slots of one rival channel, so that its total per shard equals that of the rings.
@@ -90,12 +97,13 @@ impl Work {
 #[derive(Debug)]
 pub(crate) struct Keys {
     texts: Vec<String>,
+    hot: String,
 }
 
 impl Keys {
     pub(crate) fn new() -> Self {
         let mut random = SplitMix(0x6B65_796C_616E_6531);
-        let texts = (0..KEYS)
+        let mut texts: Vec<String> = (0..=KEYS)
             .map(|_| {
                 let (high, low) = (random.next(), random.next());
                 let text = format!(
@@ -110,7 +118,8 @@ impl Keys {
                 text
             })
             .collect();
-        Self { texts }
+        let hot = texts.pop().unwrap_or_default();
+        Self { texts, hot }
     }
 
     /// The keys that belong to producer `index`, shuffled so that neither key order nor memory
@@ -132,13 +141,21 @@ impl Keys {
         cycle
     }
 
+    /// The key of a task's event: one after the other, from a place of its own on.
+    #[inline]
+    pub(crate) fn of_task(&self, task: usize, seq: u64) -> &str {
+        &self.texts[task.wrapping_mul(7).wrapping_add(seq as usize) % KEYS]
+    }
+
     /// How many events of `work` belong to each shard.
     pub(crate) fn quotas(&self, work: &Work) -> Vec<u64> {
         let Shape { producers, shards } = work.shape;
         let mut quotas = vec![0; shards];
         for index in 0..producers {
             let cycle = self.cycle(index, producers);
-            let (length, share) = (cycle.len() as u64, work.share(index));
+            let (length, hot) = (cycle.len() as u64, work.hot_share(index));
+            let share = work.share(index) - hot;
+            quotas[shard_of(hash(&self.hot), shards)] += hot;
             for (place, key) in cycle.iter().enumerate() {
                 let count = share / length + u64::from((place as u64) < share % length);
                 quotas[shard_of(hash(key.text), shards)] += count;
@@ -169,6 +186,13 @@ pub(crate) struct Lane<'a> {
     cycle: Vec<CycleKey<'a>>,
     place: usize,
     lap: u32,
+    hot_key: CycleKey<'a>,
+    /// Events with the hot key so far.
+    hot_lap: u32,
+    /// How many of a hundred events have the hot key.
+    hot: u32,
+    /// Hundredths of a hot event that are due.
+    hot_due: u32,
     emitted: u64,
     share: u64,
 }
@@ -179,6 +203,11 @@ impl<'a> Lane<'a> {
             cycle: keys.cycle(index, work.shape.producers),
             place: 0,
             lap: 0,
+            // One key for all producers, and for each a number of its own, under which its order is exact.
+            hot_key: CycleKey { text: &keys.hot, id: (KEYS + index) as u32 },
+            hot_lap: 0,
+            hot: work.hot,
+            hot_due: 0,
             emitted: 0,
             share: work.share(index),
         }
@@ -193,23 +222,24 @@ impl<'a> Iterator for Lane<'a> {
         if self.emitted == self.share {
             return None;
         }
-        let key = self.cycle[self.place];
-        let draw = Draw {
-            key: key.text,
-            kind: (self.emitted % KINDS as u64) as u16,
-            payload: Payload {
-                key_id: key.id,
-                seq: self.lap,
-                body: [self.emitted, !self.emitted, self.share],
-            },
-        };
+        let kind = (self.emitted % KINDS as u64) as u16;
+        let body = [self.emitted, !self.emitted, self.share];
         self.emitted += 1;
-        self.place += 1;
-        if self.place == self.cycle.len() {
-            self.place = 0;
-            self.lap = self.lap.wrapping_add(1);
+        self.hot_due += self.hot;
+        let (key, seq);
+        if self.hot_due >= 100 {
+            self.hot_due -= 100;
+            (key, seq) = (self.hot_key, self.hot_lap);
+            self.hot_lap = self.hot_lap.wrapping_add(1);
+        } else {
+            (key, seq) = (self.cycle[self.place], self.lap);
+            self.place += 1;
+            if self.place == self.cycle.len() {
+                self.place = 0;
+                self.lap = self.lap.wrapping_add(1);
+            }
         }
-        Some(draw)
+        Some(Draw { key: key.text, kind, payload: Payload { key_id: key.id, seq, body } })
     }
 
     fn size_hint(&self) -> (usize, Option<usize>) {
@@ -221,7 +251,7 @@ impl<'a> Iterator for Lane<'a> {
 impl ExactSizeIterator for Lane<'_> {}
 
 /// What an event carries: 32 bytes, the most that stays inline in a keylane event.
-#[derive(Debug, Clone, Copy, Serialize)]
+#[derive(Debug, Default, Clone, Copy, Serialize)]
 pub(crate) struct Payload {
     pub(crate) key_id: u32,
     pub(crate) seq: u32,
@@ -234,7 +264,7 @@ const _: () = assert!(size_of::<Payload>() == 32);
 ///
 /// It is not aligned to a cache line: the channels put a word of their own beside each event, and
 /// an alignment of 64 would double their slots.
-#[derive(Debug)]
+#[derive(Debug, Default, Clone, Copy)]
 #[repr(C)]
 pub(crate) struct RivalEvent {
     pub(crate) kind: u16,
@@ -310,7 +340,8 @@ pub(crate) struct Verdict {
 #[derive(Debug)]
 pub(crate) struct Sink {
     kinds: [u64; KINDS],
-    next: Box<[u32; KEYS]>,
+    /// The next number of each key, and of the hot key for each producer.
+    next: Box<[u32; 2 * KEYS]>,
     disordered: u64,
     left: u64,
     shard: usize,
@@ -319,14 +350,14 @@ pub(crate) struct Sink {
 impl Sink {
     /// A sink that expects `quota` events.
     pub(crate) fn new(shard: usize, quota: u64) -> Self {
-        Self { kinds: [0; KINDS], next: Box::new([0; KEYS]), disordered: 0, left: quota, shard }
+        Self { kinds: [0; KINDS], next: Box::new([0; 2 * KEYS]), disordered: 0, left: quota, shard }
     }
 
     /// Takes one event; `true` when it was the last one expected.
     #[inline]
     pub(crate) fn see(&mut self, kind: u16, payload: &Payload) -> bool {
         self.kinds[kind as usize % KINDS] += 1;
-        let next = &mut self.next[payload.key_id as usize % KEYS];
+        let next = &mut self.next[payload.key_id as usize % (2 * KEYS)];
         self.disordered += u64::from(*next != payload.seq);
         *next = payload.seq.wrapping_add(1);
         self.left = self.left.wrapping_sub(1);
@@ -340,10 +371,12 @@ impl Sink {
 
 /// Sebastiano Vigna's SplitMix64: enough randomness to name and shuffle keys, the same on every
 /// machine.
-struct SplitMix(u64);
+#[derive(Debug)]
+pub(crate) struct SplitMix(pub(crate) u64);
 
 impl SplitMix {
-    fn next(&mut self) -> u64 {
+    #[inline]
+    pub(crate) fn next(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
         let mut mixed = self.0;
         mixed = (mixed ^ mixed >> 30).wrapping_mul(0xBF58_476D_1CE4_E5B9);
@@ -358,7 +391,13 @@ mod tests {
     use std::collections::HashSet;
 
     fn work(producers: usize, shards: usize, events: u64) -> Work {
-        Work { shape: Shape { producers, shards }, pace: Pace::Single, events, capacity: 64 }
+        Work {
+            shape: Shape { producers, shards },
+            pace: Pace::Single,
+            events,
+            capacity: 64,
+            hot: 0,
+        }
     }
 
     #[test]
@@ -384,8 +423,11 @@ mod tests {
     #[test]
     fn quotas_are_what_the_lanes_emit() {
         let keys = Keys::new();
-        for (producers, shards, events) in [(1, 1, 10), (3, 2, 5_000), (8, 2, 8_191), (32, 4, 7)] {
-            let work = work(producers, shards, events);
+        let shapes = [(1, 1, 10), (3, 2, 5_000), (8, 2, 8_191), (32, 4, 7)];
+        for ((producers, shards, events), hot) in
+            shapes.into_iter().flat_map(|shape| [0, 50, 99, 100].map(|hot| (shape, hot)))
+        {
+            let work = Work { hot, ..work(producers, shards, events) };
             let mut counted = vec![0; shards];
             for index in 0..producers {
                 for draw in Lane::new(&keys, &work, index) {

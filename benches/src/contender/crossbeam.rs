@@ -5,8 +5,7 @@
 
 use crossbeam_channel::{Receiver, Sender};
 
-use super::{Card, Channel, HandSharded, Role, see};
-use crate::measure::Counter;
+use super::{Card, Channel, HandSharded, Role};
 use crate::workload::RivalEvent;
 
 pub(crate) fn rival() -> HandSharded<Iter> {
@@ -44,9 +43,9 @@ impl Channel for Iter {
         sender.send(event).expect("the consumer outlives its producers");
     }
 
-    fn consume(receiver: Self::Receiver, counter: &mut Counter) {
+    fn consume(receiver: Self::Receiver, mut see: impl FnMut(&RivalEvent)) {
         for event in receiver.iter() {
-            see(counter, &event);
+            see(&event);
         }
     }
 }
@@ -67,11 +66,11 @@ impl Channel for TryIter {
         Iter::send(sender, event);
     }
 
-    fn consume(receiver: Self::Receiver, counter: &mut Counter) {
+    fn consume(receiver: Self::Receiver, mut see: impl FnMut(&RivalEvent)) {
         while let Ok(event) = receiver.recv() {
-            see(counter, &event);
+            see(&event);
             for event in receiver.try_iter() {
-                see(counter, &event);
+                see(&event);
             }
         }
     }

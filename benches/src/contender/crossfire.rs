@@ -7,8 +7,8 @@ use std::sync::Arc;
 
 use crossfire::{MTx, Rx, Tx, mpsc, spsc};
 
-use super::{Card, Channel, Role, Stream, see, stream};
-use crate::measure::{Counter, Lap};
+use super::{Card, Channel, Role, Stream, stream};
+use crate::measure::Lap;
 use crate::workload::{Keys, RivalEvent, Work};
 
 #[derive(Debug)]
@@ -36,7 +36,7 @@ impl Stream for Crossfire {
     }
 }
 
-struct OneProducer;
+pub(super) struct OneProducer;
 
 impl Channel for OneProducer {
     type Sender = Tx<spsc::Array<RivalEvent>>;
@@ -53,14 +53,14 @@ impl Channel for OneProducer {
         sender.send(event).expect("the consumer outlives its producers");
     }
 
-    fn consume(receiver: Self::Receiver, counter: &mut Counter) {
+    fn consume(receiver: Self::Receiver, mut see: impl FnMut(&RivalEvent)) {
         while let Ok(event) = receiver.recv() {
-            see(counter, &event);
+            see(&event);
         }
     }
 }
 
-struct Producers;
+pub(super) struct Producers;
 
 impl Channel for Producers {
     type Sender = MTx<mpsc::Array<RivalEvent>>;
@@ -76,9 +76,9 @@ impl Channel for Producers {
         sender.send(event).expect("the consumer outlives its producers");
     }
 
-    fn consume(receiver: Self::Receiver, counter: &mut Counter) {
+    fn consume(receiver: Self::Receiver, mut see: impl FnMut(&RivalEvent)) {
         while let Ok(event) = receiver.recv() {
-            see(counter, &event);
+            see(&event);
         }
     }
 }

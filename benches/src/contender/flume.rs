@@ -5,8 +5,7 @@
 
 use flume::{Receiver, Sender};
 
-use super::{Card, Channel, HandSharded, Role, see};
-use crate::measure::Counter;
+use super::{Card, Channel, HandSharded, Role};
 use crate::workload::RivalEvent;
 
 pub(crate) fn rival() -> HandSharded<Recv> {
@@ -44,11 +43,11 @@ impl Channel for Drain {
         sender.send(event).expect("the consumer outlives its producers");
     }
 
-    fn consume(receiver: Self::Receiver, counter: &mut Counter) {
+    fn consume(receiver: Self::Receiver, mut see: impl FnMut(&RivalEvent)) {
         while let Ok(event) = receiver.recv() {
-            see(counter, &event);
+            see(&event);
             for event in receiver.drain() {
-                see(counter, &event);
+                see(&event);
             }
         }
     }
@@ -70,9 +69,9 @@ impl Channel for Recv {
         Drain::send(sender, event);
     }
 
-    fn consume(receiver: Self::Receiver, counter: &mut Counter) {
+    fn consume(receiver: Self::Receiver, mut see: impl FnMut(&RivalEvent)) {
         for event in receiver.iter() {
-            see(counter, &event);
+            see(&event);
         }
     }
 }

@@ -6,8 +6,7 @@
 
 use kanal::{Receiver, Sender};
 
-use super::{Card, Channel, HandSharded, Role, see};
-use crate::measure::Counter;
+use super::{Card, Channel, HandSharded, Role};
 use crate::workload::RivalEvent;
 
 pub(crate) fn receiving() -> HandSharded<Recv> {
@@ -45,13 +44,13 @@ impl Channel for Drain {
         sender.send(event).expect("the consumer outlives its producers");
     }
 
-    fn consume(receiver: Self::Receiver, counter: &mut Counter) {
+    fn consume(receiver: Self::Receiver, mut see: impl FnMut(&RivalEvent)) {
         let mut events = Vec::with_capacity(receiver.capacity());
         while let Ok(event) = receiver.recv() {
-            see(counter, &event);
+            see(&event);
             while receiver.drain_into(&mut events).is_ok_and(|count| count > 0) {
                 for event in events.drain(..) {
-                    see(counter, &event);
+                    see(&event);
                 }
             }
         }
@@ -74,9 +73,9 @@ impl Channel for Recv {
         Drain::send(sender, event);
     }
 
-    fn consume(receiver: Self::Receiver, counter: &mut Counter) {
+    fn consume(receiver: Self::Receiver, mut see: impl FnMut(&RivalEvent)) {
         while let Ok(event) = receiver.recv() {
-            see(counter, &event);
+            see(&event);
         }
     }
 }

@@ -92,7 +92,7 @@ fn stream<H: Send>(
     handle: impl Fn(&Bus) -> H,
     emit: impl Fn(&mut Lane<'_>, &mut H) + Sync,
 ) -> Result<Lap, String> {
-    let course = Course::new(work, keys, 0);
+    let course = Course::new(work, keys);
     let counted = Arc::clone(&course);
     let bus = Bus::builder()
         .shards(work.shape.shards)

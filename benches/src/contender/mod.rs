@@ -9,25 +9,30 @@
 
 mod crossbeam;
 mod crossfire;
+mod disruptor;
 mod floor;
 mod flume;
+pub(crate) mod hop;
 mod kanal;
 mod keylane;
+mod ping;
 pub(crate) mod ring;
 mod std_sync;
+pub(crate) mod tasks;
+mod thingbuf;
 mod tokio;
 
 use std::marker::PhantomData;
-use std::sync::Arc;
-use std::thread;
+use std::sync::{Arc, Barrier};
+use std::thread::{self, JoinHandle, Thread};
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
-use crate::measure::{Counter, Course, Lap};
+use crate::measure::{Course, Lap};
 use crate::workload::{BATCH, Keys, Lane, Pace, RivalEvent, Work, hash, shard_of, stamp};
 
 /// What a contender stands for in a table.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Role {
     /// keylane as it is meant to be used; ratios refer to it.
@@ -43,7 +48,7 @@ pub(crate) enum Role {
 }
 
 /// What the report says about a contender.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone)]
 pub(crate) struct Card {
     pub(crate) name: &'static str,
     pub(crate) role: Role,
@@ -78,9 +83,12 @@ pub(crate) fn streams() -> Vec<Box<dyn Stream>> {
         Box::new(crossbeam::rival()),
         Box::new(crossbeam::alternate()),
         Box::new(crossfire::Crossfire),
+        Box::new(disruptor::Disruptor),
         Box::new(kanal::receiving()),
         Box::new(kanal::draining()),
         Box::new(std_sync::rival()),
+        Box::new(thingbuf::rival()),
+        Box::new(thingbuf::alternate()),
         Box::new(tokio::rival()),
         Box::new(tokio::alternate()),
         Box::new(flume::rival()),
@@ -89,12 +97,41 @@ pub(crate) fn streams() -> Vec<Box<dyn Stream>> {
     ]
 }
 
-/// A bounded channel with several senders and one receiver that wakes up and blocks by itself.
+/// A bounded way from several senders to one consumer, with whatever thread the consumer needs.
+pub(crate) trait Transport: 'static {
+    type Sender: Send;
+    /// Joins the consumer's thread when dropped, once all senders are gone.
+    type Consumer: Send;
+
+    /// Whether [`send_all`](Self::send_all) is more than a loop over [`send`](Self::send).
+    const SENDS_BATCHES: bool = false;
+
+    /// A transport of `capacity` slots with one handle per producer. Every event is shown to `see`,
+    /// on the consumer's thread; that thread drops `see` when it ends.
+    fn open(
+        senders: usize,
+        capacity: usize,
+        see: impl FnMut(&RivalEvent) + Send + 'static,
+    ) -> (Vec<Self::Sender>, Self::Consumer);
+
+    /// Sends one event; sleeps while there is no room.
+    fn send(sender: &mut Self::Sender, event: RivalEvent);
+
+    /// Sends all `events` in order; sleeps while there is no room.
+    fn send_all(sender: &mut Self::Sender, events: &mut Vec<RivalEvent>) {
+        for event in events.drain(..) {
+            Self::send(sender, event);
+        }
+    }
+}
+
+/// A bounded channel with several senders and one receiver that wakes up and blocks by itself: a
+/// [`Transport`] with a thread that receives.
 pub(crate) trait Channel: 'static {
     type Sender: Send;
     type Receiver: Send;
 
-    /// Whether [`send_all`](Self::send_all) is more than a loop over [`send`](Self::send).
+    /// As [`Transport::SENDS_BATCHES`].
     const SENDS_BATCHES: bool = false;
 
     /// A channel of `capacity` slots with one handle per producer.
@@ -111,29 +148,77 @@ pub(crate) trait Channel: 'static {
     }
 
     /// Receives until all senders are gone; sleeps while the channel is empty.
-    fn consume(receiver: Self::Receiver, counter: &mut Counter);
+    fn consume(receiver: Self::Receiver, see: impl FnMut(&RivalEvent));
 }
 
-/// What every rival's consumer does with an event.
-#[inline]
-fn see(counter: &mut Counter, event: &RivalEvent) {
-    counter.see(event.kind, &event.payload);
+impl<C: Channel> Transport for C {
+    type Sender = C::Sender;
+    type Consumer = Joined;
+
+    const SENDS_BATCHES: bool = C::SENDS_BATCHES;
+
+    fn open(
+        senders: usize,
+        capacity: usize,
+        see: impl FnMut(&RivalEvent) + Send + 'static,
+    ) -> (Vec<Self::Sender>, Joined) {
+        let (senders, receiver) = C::open(senders, capacity);
+        (senders, Joined::spawn(move || C::consume(receiver, see)))
+    }
+
+    #[inline]
+    fn send(sender: &mut Self::Sender, event: RivalEvent) {
+        C::send(sender, event);
+    }
+
+    fn send_all(sender: &mut Self::Sender, events: &mut Vec<RivalEvent>) {
+        C::send_all(sender, events);
+    }
 }
 
-/// One [`Channel`] and one consumer thread per shard.
+/// A thread that is joined when this is dropped.
+#[derive(Debug)]
+pub(crate) struct Joined(Option<JoinHandle<()>>);
+
+impl Joined {
+    /// Runs `work` on a thread of its own. Returns when the thread runs, so that starting it is not part of anybody's time.
+    fn spawn(work: impl FnOnce() + Send + 'static) -> Self {
+        let running = Arc::new(Barrier::new(2));
+        let started = Arc::clone(&running);
+        let thread = thread::spawn(move || {
+            started.wait();
+            work();
+        });
+        running.wait();
+        Self(Some(thread))
+    }
+
+    fn thread(&self) -> Option<&Thread> {
+        self.0.as_ref().map(JoinHandle::thread)
+    }
+}
+
+impl Drop for Joined {
+    fn drop(&mut self) {
+        // A consumer that panicked has handed in no verdict, and the check of the round says so.
+        let _ = self.0.take().map(JoinHandle::join);
+    }
+}
+
+/// One [`Transport`] and one consumer thread per shard.
 #[derive(Debug)]
 pub(crate) struct HandSharded<C> {
     card: Card,
     channel: PhantomData<C>,
 }
 
-impl<C: Channel> HandSharded<C> {
+impl<C: Transport> HandSharded<C> {
     pub(crate) const fn new(card: Card) -> Self {
         Self { card, channel: PhantomData }
     }
 }
 
-impl<C: Channel> Stream for HandSharded<C> {
+impl<C: Transport> Stream for HandSharded<C> {
     fn card(&self) -> Card {
         self.card.clone()
     }
@@ -143,25 +228,23 @@ impl<C: Channel> Stream for HandSharded<C> {
     }
 }
 
-/// One round over channels of type `C`.
-fn stream<C: Channel>(work: &Work, keys: &Arc<Keys>) -> Result<Lap, String> {
+/// One round over transports of type `C`.
+fn stream<C: Transport>(work: &Work, keys: &Arc<Keys>) -> Result<Lap, String> {
     let (producers, shards) = (work.shape.producers, work.shape.shards);
-    let course = Course::new(work, keys, shards);
-    let started = thread::scope(|scope| {
-        let mut handles: Vec<Vec<C::Sender>> =
-            (0..producers).map(|_| Vec::with_capacity(shards)).collect();
-        for shard in 0..shards {
-            let (senders, receiver) = C::open(producers, work.shared_capacity());
-            for (handles, sender) in handles.iter_mut().zip(senders) {
-                handles.push(sender);
-            }
-            let course = &course;
-            scope.spawn(move || {
-                let mut counter = course.counter(shard);
-                course.consumer_ready();
-                C::consume(receiver, &mut counter);
-            });
+    let course = Course::new(work, keys);
+    let mut handles: Vec<Vec<C::Sender>> =
+        (0..producers).map(|_| Vec::with_capacity(shards)).collect();
+    let mut consumers = Vec::with_capacity(shards);
+    for shard in 0..shards {
+        let mut counter = course.counter(shard);
+        let see = move |event: &RivalEvent| counter.see(event.kind, &event.payload);
+        let (senders, consumer) = C::open(producers, work.shared_capacity(), see);
+        for (handles, sender) in handles.iter_mut().zip(senders) {
+            handles.push(sender);
         }
+        consumers.push(consumer);
+    }
+    let started = thread::scope(|scope| {
         for (index, mut handles) in handles.into_iter().enumerate() {
             let course = &course;
             scope.spawn(move || {
@@ -179,12 +262,13 @@ fn stream<C: Channel>(work: &Work, keys: &Arc<Keys>) -> Result<Lap, String> {
         }
         course.time()
     });
+    drop(consumers);
     let lap = started.joined(work.events);
     course.check()?;
     Ok(lap)
 }
 
-fn emit_single<C: Channel>(lane: &mut Lane<'_>, senders: &mut [C::Sender]) {
+fn emit_single<C: Transport>(lane: &mut Lane<'_>, senders: &mut [C::Sender]) {
     let shards = senders.len();
     for draw in lane {
         let hash = hash(draw.key);
@@ -194,7 +278,7 @@ fn emit_single<C: Channel>(lane: &mut Lane<'_>, senders: &mut [C::Sender]) {
 }
 
 /// One stamp per batch, one send per event.
-fn emit_batch<C: Channel>(lane: &mut Lane<'_>, senders: &mut [C::Sender]) {
+fn emit_batch<C: Transport>(lane: &mut Lane<'_>, senders: &mut [C::Sender]) {
     let shards = senders.len();
     while lane.len() > 0 {
         let time = stamp();
@@ -206,7 +290,7 @@ fn emit_batch<C: Channel>(lane: &mut Lane<'_>, senders: &mut [C::Sender]) {
 }
 
 /// One stamp per batch, one send per batch and shard.
-fn emit_gathered<C: Channel>(lane: &mut Lane<'_>, senders: &mut [C::Sender]) {
+fn emit_gathered<C: Transport>(lane: &mut Lane<'_>, senders: &mut [C::Sender]) {
     let shards = senders.len();
     let mut gathered: Vec<Vec<RivalEvent>> =
         (0..shards).map(|_| Vec::with_capacity(BATCH)).collect();
@@ -234,8 +318,8 @@ mod tests {
         let keys = Arc::new(Keys::new());
         for (producers, shards) in [(1, 1), (2, 1), (2, 2), (8, 2), (3, 5)] {
             for pace in [Pace::Single, Pace::Batch] {
-                let work =
-                    Work { shape: Shape { producers, shards }, pace, events: 20_011, capacity: 64 };
+                let shape = Shape { producers, shards };
+                let work = Work { shape, pace, events: 20_011, capacity: 64, hot: 30 };
                 for contender in streams().iter().filter(|contender| contender.takes(pace)) {
                     let lap = contender.run(&work, &keys);
                     let name = contender.card().name;

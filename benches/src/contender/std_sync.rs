@@ -2,8 +2,7 @@
 
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 
-use super::{Card, Channel, HandSharded, Role, see};
-use crate::measure::Counter;
+use super::{Card, Channel, HandSharded, Role};
 use crate::workload::RivalEvent;
 
 pub(crate) fn rival() -> HandSharded<SyncChannel> {
@@ -32,9 +31,9 @@ impl Channel for SyncChannel {
         sender.send(event).expect("the consumer outlives its producers");
     }
 
-    fn consume(receiver: Self::Receiver, counter: &mut Counter) {
+    fn consume(receiver: Self::Receiver, mut see: impl FnMut(&RivalEvent)) {
         for event in receiver.iter() {
-            see(counter, &event);
+            see(&event);
         }
     }
 }

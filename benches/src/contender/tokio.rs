@@ -11,8 +11,7 @@ use std::thread::{self, Thread};
 
 use tokio::sync::mpsc::{Receiver, Sender, channel};
 
-use super::{Card, Channel, HandSharded, Role, see};
-use crate::measure::Counter;
+use super::{Card, Channel, HandSharded, Role};
 use crate::workload::RivalEvent;
 
 pub(crate) fn rival() -> HandSharded<ReserveMany> {
@@ -72,12 +71,17 @@ impl Channel for ReserveMany {
         }
     }
 
-    fn consume(mut receiver: Self::Receiver, counter: &mut Counter) {
-        let mut events = Vec::with_capacity(RECEIVED_AT_ONCE);
-        while receiver.blocking_recv_many(&mut events, RECEIVED_AT_ONCE) > 0 {
-            for event in events.drain(..) {
-                see(counter, &event);
-            }
+    fn consume(receiver: Self::Receiver, see: impl FnMut(&RivalEvent)) {
+        receive_many(receiver, see);
+    }
+}
+
+/// Receives until all senders are gone, as many at once as there are.
+pub(super) fn receive_many(mut receiver: Receiver<RivalEvent>, mut see: impl FnMut(&RivalEvent)) {
+    let mut events = Vec::with_capacity(RECEIVED_AT_ONCE);
+    while receiver.blocking_recv_many(&mut events, RECEIVED_AT_ONCE) > 0 {
+        for event in events.drain(..) {
+            see(&event);
         }
     }
 }
@@ -98,9 +102,9 @@ impl Channel for OneByOne {
         ReserveMany::send(sender, event);
     }
 
-    fn consume(mut receiver: Self::Receiver, counter: &mut Counter) {
+    fn consume(mut receiver: Self::Receiver, mut see: impl FnMut(&RivalEvent)) {
         while let Some(event) = receiver.blocking_recv() {
-            see(counter, &event);
+            see(&event);
         }
     }
 }

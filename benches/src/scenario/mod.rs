@@ -3,18 +3,25 @@
 //! A scenario fixes the work and the cells, lets the contenders take turns in each, and returns its
 //! part of the report. It knows contenders only by their trait.
 
+mod async_emit;
 mod floor;
+mod http;
+mod idle;
+mod latency;
 mod ring;
+mod scale;
+mod shutdown;
 mod stream;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use clap::ValueEnum;
 
-use crate::contender::{Card, Role};
+use crate::contender::{self, Card, Role};
 use crate::measure::{Lap, interleave};
 use crate::report::{Cell, Scenario};
-use crate::workload::{Keys, Pace, Shape};
+use crate::workload::{Keys, Shape};
 
 /// Every scenario there is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -27,7 +34,23 @@ pub(crate) enum Name {
     Batch,
     /// Bare rings, one producer and one consumer, no key and no stamp.
     Ring,
+    /// Events at fixed rates: how long each takes, up to the slowest.
+    Latency,
+    /// What a bus costs that has nothing to do.
+    Idle,
+    /// Dispatch when one key takes a large share.
+    Skew,
+    /// Tasks that emit and wait for room as futures.
+    Async,
+    /// What an event costs as keys, producers, shards and values grow.
+    Scale,
+    /// The end of a bus whose rings are full.
+    Shutdown,
+    /// Requests of an HTTP server, bare and under observation.
+    Http,
 }
+
+pub(crate) use latency::RATE_NAMES;
 
 /// What all scenarios of a run have in common.
 #[derive(Debug)]
@@ -36,6 +59,10 @@ pub(crate) struct Plan {
     pub(crate) rounds: usize,
     /// Overrides each scenario's own number.
     pub(crate) events: Option<u64>,
+    /// Overrides each scenario's own length of a round.
+    pub(crate) seconds: Option<f64>,
+    /// Rates of `latency`; empty for all.
+    pub(crate) rates: Vec<String>,
     pub(crate) capacity: usize,
     /// Contenders by name; empty for all that are not alternates.
     pub(crate) only: Vec<String>,
@@ -46,7 +73,12 @@ pub(crate) struct Plan {
 
 impl Plan {
     fn events(&self, usual: u64) -> u64 {
-        self.events.unwrap_or(if self.quick { 50_000 } else { usual })
+        self.events.unwrap_or(if self.quick { 20_000 } else { usual })
+    }
+
+    /// How long a round lasts that is not measured in events.
+    fn seconds(&self, usual: f64) -> Duration {
+        Duration::from_secs_f64(self.seconds.unwrap_or(if self.quick { 0.02 } else { usual }))
     }
 
     fn admits(&self, card: &Card) -> bool {
@@ -66,18 +98,31 @@ impl Plan {
 pub(crate) fn run(name: Name, plan: &Plan) -> Result<Scenario, String> {
     match name {
         Name::Floor => floor::run(plan),
-        Name::Dispatch => stream::run(plan, Pace::Single),
-        Name::Batch => stream::run(plan, Pace::Batch),
+        Name::Dispatch => stream::dispatch(plan),
+        Name::Batch => stream::batch(plan),
         Name::Ring => ring::run(plan),
+        Name::Latency => latency::run(plan),
+        Name::Idle => idle::run(plan),
+        Name::Skew => stream::skew(plan),
+        Name::Async => async_emit::run(plan),
+        Name::Scale => scale::run(plan),
+        Name::Shutdown => shutdown::run(plan),
+        Name::Http => http::run(plan),
     }
 }
 
 /// Names that `--only` understands.
 pub(crate) fn contenders() -> Vec<&'static str> {
-    let streams = crate::contender::streams();
-    let rings = crate::contender::ring::rings();
-    let streams = streams.iter().map(|contender| contender.card().name);
-    streams.chain(rings.iter().map(|contender| contender.card().name)).collect()
+    let cards = contender::streams().into_iter().map(|contender| contender.card());
+    let cards = cards.chain(contender::ring::rings().into_iter().map(|contender| contender.card()));
+    let cards = cards.chain(contender::hop::hops().into_iter().map(|contender| contender.card()));
+    let cards =
+        cards.chain(contender::tasks::tasks().into_iter().map(|contender| contender.card()));
+    let cards = cards.chain(idle::cards()).chain(shutdown::cards()).chain(http::cards());
+    let mut names: Vec<_> = cards.map(|card| card.name).collect();
+    names.sort_unstable();
+    names.dedup();
+    names
 }
 
 /// Lets the contenders of one cell take turns.

@@ -17,7 +17,7 @@ pub(super) fn run(plan: &Plan) -> Result<Scenario, String> {
         "one producer, one consumer, no key and no stamp; a full or empty ring backs off from \
          spinning to yielding"
             .to_owned(),
-        cards.clone(),
+        &cards,
     );
     scenario.note(format!("{items} items; {} slots", plan.capacity));
     for (cell, size) in [("u64", Size::Word), ("64 bytes", Size::Line)] {

@@ -1,4 +1,4 @@
-//! `dispatch` and `batch`: P producers emit keyed events to S shards, as fast as they are taken.
+//! `dispatch`, `batch` and `skew`: P producers emit keyed events to S shards, as fast as they are taken.
 //!
 //! Closed loop: a full buffer slows its producer down, so this measures throughput and says nothing
 //! about latency.
@@ -6,36 +6,62 @@
 use super::{Plan, compare};
 use crate::contender::{Card, Stream, streams};
 use crate::report::Scenario;
-use crate::workload::{BATCH, KEY_BYTES, KEYS, KINDS, Pace, STAMP, Work};
+use crate::workload::{BATCH, KEY_BYTES, KEYS, KINDS, Pace, STAMP, Shape, Work};
 
 /// Long enough that starting the threads does not show, short enough for a dozen contenders.
-const EVENTS: u64 = 4_000_000;
+const EVENTS: u64 = 2_000_000;
+/// How many of a hundred events have the hot key.
+const HOT: [u32; 3] = [0, 50, 99];
+/// Those who take part in `skew` unless others are asked for.
+const SKEWED: [&str; 6] =
+    ["keylane", "keylane-emitter", "crossbeam", "crossfire", "kanal", "floor"];
 
-pub(super) fn run(plan: &Plan, pace: Pace) -> Result<Scenario, String> {
-    let contenders: Vec<Box<dyn Stream>> = streams()
-        .into_iter()
-        .filter(|contender| contender.takes(pace) && plan.admits(&contender.card()))
-        .collect();
-    let cards: Vec<Card> = contenders.iter().map(|contender| contender.card()).collect();
-    let stamps = match pace {
-        Pace::Single => "one stamp per event".to_owned(),
-        Pace::Batch => format!("one stamp per {BATCH} events"),
-    };
-    let mut scenario = Scenario::new(
-        match pace {
-            Pace::Single => "dispatch",
-            Pace::Batch => "batch",
-        },
-        format!(
-            "producers x shards; {KEY_BYTES}-byte string key out of {KEYS}, seahash, {STAMP}, \
-             {stamps}, 64-byte event of {KINDS} types; the consumer counts per type and checks \
-             the order of each key"
-        ),
-        cards.clone(),
-    );
+pub(super) fn dispatch(plan: &Plan) -> Result<Scenario, String> {
+    let contenders = admitted(plan, Pace::Single);
+    let what = describe("one stamp per event");
+    plain(plan, "dispatch", what, Pace::Single, &contenders)
+}
+
+pub(super) fn batch(plan: &Plan) -> Result<Scenario, String> {
+    let contenders = admitted(plan, Pace::Batch);
+    let what = describe(&format!("one stamp per {BATCH} events"));
+    plain(plan, "batch", what, Pace::Batch, &contenders)
+}
+
+pub(super) fn skew(plan: &Plan) -> Result<Scenario, String> {
+    let mut contenders = admitted(plan, Pace::Single);
+    if plan.only.is_empty() && !plan.all_modes {
+        contenders.retain(|contender| SKEWED.contains(&contender.card().name));
+    }
+    let cards = cards(&contenders);
+    let what =
+        "producers x shards, and the share of the one hot key; the work of dispatch".to_owned();
+    let mut scenario = Scenario::new("skew", what, &cards);
+    for shape in [Shape { producers: 2, shards: 2 }, Shape { producers: 8, shards: 2 }] {
+        for hot in HOT {
+            let work = work(plan, shape, Pace::Single, hot);
+            scenario.cells.push(compare(
+                &format!("{shape} {hot} %"),
+                plan.rounds,
+                &cards,
+                |index| contenders[index].run(&work, &plan.keys),
+            )?);
+        }
+    }
+    Ok(scenario.done())
+}
+
+fn plain(
+    plan: &Plan,
+    name: &str,
+    what: String,
+    pace: Pace,
+    contenders: &[Box<dyn Stream>],
+) -> Result<Scenario, String> {
+    let cards = cards(contenders);
+    let mut scenario = Scenario::new(name, what, &cards);
     for shape in &plan.cells {
-        let work =
-            Work { shape: *shape, pace, events: plan.events(EVENTS), capacity: plan.capacity };
+        let work = work(plan, *shape, pace, 0);
         scenario.note(format!(
             "{shape}: {} events; {} slots per producer and shard, rivals {} per channel",
             work.events,
@@ -47,4 +73,25 @@ pub(super) fn run(plan: &Plan, pace: Pace) -> Result<Scenario, String> {
         })?);
     }
     Ok(scenario.done())
+}
+
+fn admitted(plan: &Plan, pace: Pace) -> Vec<Box<dyn Stream>> {
+    let mut contenders = streams();
+    contenders.retain(|contender| contender.takes(pace) && plan.admits(&contender.card()));
+    contenders
+}
+
+fn cards(contenders: &[Box<dyn Stream>]) -> Vec<Card> {
+    contenders.iter().map(|contender| contender.card()).collect()
+}
+
+fn work(plan: &Plan, shape: Shape, pace: Pace, hot: u32) -> Work {
+    Work { shape, pace, events: plan.events(EVENTS), capacity: plan.capacity, hot }
+}
+
+fn describe(stamps: &str) -> String {
+    format!(
+        "producers x shards; {KEY_BYTES}-byte string key out of {KEYS}, seahash, {STAMP}, {stamps}, 64-byte event of \
+         {KINDS} types; the consumer counts per type and checks the order of each key"
+    )
 }

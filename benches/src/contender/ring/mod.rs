@@ -3,17 +3,21 @@
 //! keylane's slots are a cache line each: a header of 8 bytes and up to 56 bytes of body. In the cell of
 //! 64 bytes its item therefore has 56, and 64 with the header travel, as for an event.
 
-use std::sync::Arc;
+mod crossbeam;
+mod disruptor;
+mod keylane;
+mod ringbuf;
+mod rtrb;
+
 use std::thread;
 
-use crossbeam_queue::ArrayQueue;
 use crossbeam_utils::Backoff;
 
 use super::{Card, Role};
 use crate::measure::{Lap, Track};
 
 /// What travels through a ring.
-pub(crate) trait Item: Send + 'static {
+pub(crate) trait Item: Copy + Send + Sync + 'static {
     /// The item in a slot that has a header of 8 bytes besides.
     type Body: Item;
 
@@ -88,30 +92,14 @@ pub(crate) trait Ring {
 /// Everyone with a ring.
 pub(crate) fn rings() -> Vec<Box<dyn Ring>> {
     vec![
-        Box::new(Timed::<Keylane>::new(Card {
-            name: "keylane",
-            role: Role::Keylane,
-            package: Some("keylane"),
-            settings: "the ring of a producer: publish one at a time, read up to 256, release once",
-        })),
-        Box::new(Timed::<RtrbSingle>::new(Card {
-            name: "rtrb",
-            role: Role::Rival,
-            package: Some("rtrb"),
-            settings: "push and pop, one item at a time",
-        })),
-        Box::new(Timed::<RtrbChunks>::new(Card {
-            name: "rtrb-chunks",
-            role: Role::Rival,
-            package: Some("rtrb"),
-            settings: "write_chunk_uninit and read_chunk of up to 64 items",
-        })),
-        Box::new(Timed::<Queue>::new(Card {
-            name: "array-queue",
-            role: Role::Rival,
-            package: Some("crossbeam-queue"),
-            settings: "ArrayQueue, push and pop, one item at a time",
-        })),
+        Box::new(keylane::ring()),
+        Box::new(rtrb::single()),
+        Box::new(rtrb::chunks()),
+        Box::new(ringbuf::single()),
+        Box::new(ringbuf::iterators()),
+        Box::new(disruptor::single()),
+        Box::new(disruptor::batches()),
+        Box::new(crossbeam::queue()),
     ]
 }
 
@@ -204,125 +192,8 @@ fn transfer<S: Slots, T: Item>(items: u64, capacity: usize) -> Result<Lap, Strin
     }
 }
 
-/// Items that a chunked contender moves per call, as many as a batch of events has.
+/// Items that a contender moves per call if it moves several, as many as a batch of events has.
 const CHUNK: usize = 64;
-
-struct Keylane;
-
-impl Slots for Keylane {
-    type Head<T: Item> = keylane::bare_ring::Head<T::Body>;
-    type Tail<T: Item> = keylane::bare_ring::Tail<T::Body>;
-
-    fn open<T: Item>(capacity: usize) -> (Self::Head<T>, Self::Tail<T>) {
-        keylane::bare_ring::ring(capacity.next_power_of_two())
-    }
-
-    #[inline]
-    fn put<T: Item>(head: &mut Self::Head<T>, from: u64, _until: u64) -> u64 {
-        u64::from(head.push(T::Body::of(from)).is_ok())
-    }
-
-    #[inline]
-    fn take<T: Item>(tail: &mut Self::Tail<T>, mut see: impl FnMut(u64)) -> u64 {
-        tail.drain(256, |item| see(item.number())) as u64
-    }
-}
-
-struct RtrbSingle;
-
-impl Slots for RtrbSingle {
-    type Head<T: Item> = rtrb::Producer<T>;
-    type Tail<T: Item> = rtrb::Consumer<T>;
-
-    fn open<T: Item>(capacity: usize) -> (Self::Head<T>, Self::Tail<T>) {
-        rtrb::RingBuffer::new(capacity)
-    }
-
-    #[inline]
-    fn put<T: Item>(head: &mut Self::Head<T>, from: u64, _until: u64) -> u64 {
-        u64::from(head.push(T::of(from)).is_ok())
-    }
-
-    #[inline]
-    fn take<T: Item>(tail: &mut Self::Tail<T>, mut see: impl FnMut(u64)) -> u64 {
-        match tail.pop() {
-            Ok(item) => {
-                see(item.number());
-                1
-            }
-            Err(_) => 0,
-        }
-    }
-}
-
-struct RtrbChunks;
-
-impl Slots for RtrbChunks {
-    type Head<T: Item> = rtrb::Producer<T>;
-    type Tail<T: Item> = rtrb::Consumer<T>;
-
-    fn open<T: Item>(capacity: usize) -> (Self::Head<T>, Self::Tail<T>) {
-        rtrb::RingBuffer::new(capacity)
-    }
-
-    #[inline]
-    fn put<T: Item>(head: &mut Self::Head<T>, from: u64, until: u64) -> u64 {
-        let wanted = CHUNK.min((until - from) as usize);
-        // The cached count first: the exact one reads the consumer's line on every call.
-        let room = match head.cached_slots() {
-            cached if cached >= wanted => cached,
-            _ => head.slots(),
-        };
-        match head.write_chunk_uninit(room.min(wanted)) {
-            Ok(chunk) => chunk.fill_from_iter((from..until).map(T::of)) as u64,
-            Err(_) => 0,
-        }
-    }
-
-    #[inline]
-    fn take<T: Item>(tail: &mut Self::Tail<T>, mut see: impl FnMut(u64)) -> u64 {
-        let filled = match tail.cached_slots() {
-            cached if cached >= CHUNK => cached,
-            _ => tail.slots(),
-        };
-        let Ok(chunk) = tail.read_chunk(filled.min(CHUNK)) else { return 0 };
-        let (first, second) = chunk.as_slices();
-        for item in first.iter().chain(second) {
-            see(item.number());
-        }
-        let count = chunk.len() as u64;
-        chunk.commit_all();
-        count
-    }
-}
-
-struct Queue;
-
-impl Slots for Queue {
-    type Head<T: Item> = Arc<ArrayQueue<T>>;
-    type Tail<T: Item> = Arc<ArrayQueue<T>>;
-
-    fn open<T: Item>(capacity: usize) -> (Self::Head<T>, Self::Tail<T>) {
-        let queue = Arc::new(ArrayQueue::new(capacity));
-        (Arc::clone(&queue), queue)
-    }
-
-    #[inline]
-    fn put<T: Item>(head: &mut Self::Head<T>, from: u64, _until: u64) -> u64 {
-        u64::from(head.push(T::of(from)).is_ok())
-    }
-
-    #[inline]
-    fn take<T: Item>(tail: &mut Self::Tail<T>, mut see: impl FnMut(u64)) -> u64 {
-        match tail.pop() {
-            Some(item) => {
-                see(item.number());
-                1
-            }
-            None => 0,
-        }
-    }
-}
 
 #[cfg(test)]
 mod tests {

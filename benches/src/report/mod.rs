@@ -1,0 +1,316 @@
+//! The report: one JSON file for machines, tables and plots for people.
+//!
+//! It is read back as well: a later run may add scenarios or cells to it, and the plots are drawn from it, so that
+//! nobody has to measure again to look at a figure in another way.
+
+mod goals;
+mod join;
+mod text;
+
+use serde::{Deserialize, Serialize};
+
+use crate::contender::{Card, Role};
+use crate::machine::{Elsewhere, Machine};
+use crate::measure::{Lap, Spread};
+
+pub(crate) use goals::Goal;
+pub(crate) use text::LEGEND;
+
+/// Everything that was measured on one machine.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Report {
+    pub(crate) machine: Machine,
+    pub(crate) scenarios: Vec<Scenario>,
+    /// What keylane wants to reach, and whether these figures show it.
+    pub(crate) goals: Vec<Goal>,
+}
+
+/// One scenario's results.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Scenario {
+    pub(crate) name: String,
+    pub(crate) what: String,
+    pub(crate) notes: Vec<String>,
+    pub(crate) contenders: Vec<Entrant>,
+    /// Throughput, everybody at the same work.
+    pub(crate) cells: Vec<Cell>,
+    /// Limits of the machine.
+    pub(crate) figures: Vec<Figure>,
+    /// Everything else that has a number.
+    pub(crate) tables: Vec<Table>,
+    pub(crate) curves: Vec<Curve>,
+    /// Share of the machine that other processes took meanwhile, 0 to 1; the largest one of several runs.
+    pub(crate) elsewhere: Option<f64>,
+    #[serde(skip)]
+    meter: Option<Elsewhere>,
+}
+
+/// A contender as the report introduces it.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Entrant {
+    pub(crate) name: String,
+    pub(crate) role: Role,
+    pub(crate) version: Option<String>,
+    /// Mode and settings in words.
+    pub(crate) settings: String,
+}
+
+/// What one part of the work costs on this machine.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Figure {
+    pub(crate) name: String,
+    pub(crate) what: String,
+    pub(crate) ns: Spread,
+}
+
+/// Figures of several kinds, a row for each contender.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Table {
+    pub(crate) name: String,
+    pub(crate) columns: Vec<Column>,
+    pub(crate) rows: Vec<TableRow>,
+}
+
+/// One kind of figure.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Column {
+    pub(crate) name: String,
+    pub(crate) unit: String,
+}
+
+/// One contender's figures.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct TableRow {
+    pub(crate) contender: String,
+    pub(crate) role: Role,
+    /// One for each column; `None` where the column means nothing for this contender.
+    pub(crate) values: Vec<Option<Spread>>,
+}
+
+/// One line of a plot.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Curve {
+    /// The panel that it belongs to.
+    pub(crate) panel: String,
+    pub(crate) contender: String,
+    pub(crate) role: Role,
+    pub(crate) points: Vec<(f64, f64)>,
+}
+
+impl Scenario {
+    /// An empty scenario; its surroundings are measured from now on.
+    pub(crate) fn new(name: &str, what: String, cards: &[Card]) -> Self {
+        Self {
+            name: name.to_owned(),
+            what,
+            notes: Vec::new(),
+            contenders: cards.iter().map(Entrant::new).collect(),
+            cells: Vec::new(),
+            figures: Vec::new(),
+            tables: Vec::new(),
+            curves: Vec::new(),
+            elsewhere: None,
+            meter: Some(Elsewhere::start()),
+        }
+    }
+
+    pub(crate) fn note(&mut self, note: String) {
+        self.notes.push(note);
+    }
+
+    /// Closes the scenario's own measurement of its surroundings.
+    pub(crate) fn done(mut self) -> Self {
+        self.elsewhere = self.meter.take().and_then(|meter| meter.share());
+        self
+    }
+
+    fn cell(&self, name: &str) -> Option<&Cell> {
+        self.cells.iter().find(|cell| cell.name == name)
+    }
+
+    /// The median in a table.
+    pub(crate) fn value(&self, table: &str, contender: &str, column: &str) -> Option<f64> {
+        let table = self.tables.iter().find(|candidate| candidate.name == table)?;
+        table.value(contender, column)
+    }
+}
+
+impl Entrant {
+    fn new(card: &Card) -> Self {
+        Self {
+            name: card.name.to_owned(),
+            role: card.role,
+            version: card.package.and_then(locked_version).map(str::to_owned),
+            settings: card.settings.to_owned(),
+        }
+    }
+}
+
+impl Table {
+    /// An empty table with columns of `(name, unit)`.
+    pub(crate) fn new(name: &str, columns: &[(&str, &str)]) -> Self {
+        let column = |&(name, unit): &(&str, &str)| Column { name: name.into(), unit: unit.into() };
+        Self {
+            name: name.to_owned(),
+            columns: columns.iter().map(column).collect(),
+            rows: Vec::new(),
+        }
+    }
+
+    /// Adds a row from the rounds of one contender: for each column its figures, none for no value.
+    pub(crate) fn row(
+        &mut self,
+        contender: &str,
+        role: Role,
+        rounds: impl IntoIterator<Item = Vec<f64>>,
+    ) {
+        let values: Vec<_> = rounds.into_iter().map(Spread::of).collect();
+        debug_assert_eq!(values.len(), self.columns.len(), "a value for each column");
+        self.rows.push(TableRow { contender: contender.to_owned(), role, values });
+    }
+
+    pub(crate) fn value(&self, contender: &str, column: &str) -> Option<f64> {
+        let place = self.columns.iter().position(|candidate| candidate.name == column)?;
+        let row = self.rows.iter().find(|row| row.contender == contender)?;
+        Some(row.values[place]?.median)
+    }
+}
+
+/// One cell: the same work, everybody's rounds.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Cell {
+    pub(crate) name: String,
+    pub(crate) rows: Vec<Row>,
+    /// The rival with the highest median rate.
+    pub(crate) best_rival: Option<String>,
+    /// How many times its rate keylane's rate is.
+    pub(crate) keylane_to_best_rival: Option<Spread>,
+}
+
+/// One contender in one cell.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Row {
+    pub(crate) contender: String,
+    pub(crate) role: Role,
+    pub(crate) million_per_second: Spread,
+    pub(crate) cpu_ns_per_event: Spread,
+    /// How many times this rate keylane's rate is, round by round.
+    pub(crate) keylane_to_this: Option<Spread>,
+    /// How many times keylane's CPU time this one takes, round by round.
+    pub(crate) cpu_to_keylane: Option<Spread>,
+    pub(crate) laps: Vec<Lap>,
+}
+
+impl Cell {
+    pub(crate) fn new(name: &str, cards: &[Card], laps: &[Vec<Lap>]) -> Self {
+        let keylane =
+            cards.iter().position(|card| card.role == Role::Keylane).map(|index| &laps[index]);
+        let mut rows: Vec<Row> = cards
+            .iter()
+            .zip(laps)
+            .filter_map(|(card, laps)| {
+                Some(Row {
+                    contender: card.name.to_owned(),
+                    role: card.role,
+                    million_per_second: Spread::of(laps.iter().map(Lap::rate))?,
+                    cpu_ns_per_event: Spread::of(laps.iter().map(Lap::cpu))?,
+                    keylane_to_this: keylane
+                        .and_then(|keylane| Spread::of_ratios(keylane, laps, Lap::rate)),
+                    cpu_to_keylane: keylane
+                        .and_then(|keylane| Spread::of_ratios(laps, keylane, Lap::cpu)),
+                    laps: laps.clone(),
+                })
+            })
+            .collect();
+        rows.sort_by(|one, other| {
+            let place = |row: &Row| match row.role {
+                Role::Keylane => 0,
+                Role::Variant => 1,
+                Role::Rival | Role::Alternate => 2,
+                Role::Floor => 3,
+            };
+            place(one)
+                .cmp(&place(other))
+                .then(other.million_per_second.median.total_cmp(&one.million_per_second.median))
+        });
+        let best = rows.iter().find(|row| row.role == Role::Rival);
+        Self {
+            name: name.to_owned(),
+            best_rival: best.map(|row| row.contender.clone()),
+            keylane_to_best_rival: best.and_then(|row| row.keylane_to_this),
+            rows,
+        }
+    }
+
+    pub(crate) fn row(&self, contender: &str) -> Option<&Row> {
+        self.rows.iter().find(|row| row.contender == contender)
+    }
+}
+
+/// The version of a package that this binary was built with.
+fn locked_version(package: &str) -> Option<&'static str> {
+    const LOCK: &str = include_str!("../../../Cargo.lock");
+    let mut lines = LOCK.lines();
+    lines.find(|line| {
+        line.strip_prefix("name = ").is_some_and(|name| name.trim_matches('"') == package)
+    })?;
+    Some(lines.next()?.strip_prefix("version = ")?.trim_matches('"'))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn card(name: &'static str, role: Role) -> Card {
+        Card { name, role, package: None, settings: "" }
+    }
+
+    fn laps(walls: &[f64]) -> Vec<Lap> {
+        walls
+            .iter()
+            .map(|wall_ns| Lap { operations: 1000, wall_ns: *wall_ns, cpu_ns: 2.0 * wall_ns })
+            .collect()
+    }
+
+    #[test]
+    fn ratios_pair_rounds_and_the_best_rival_is_no_alternate() {
+        let cards = [
+            card("keylane", Role::Keylane),
+            card("slow", Role::Rival),
+            card("fast", Role::Rival),
+            card("faster", Role::Alternate),
+            card("floor", Role::Floor),
+        ];
+        let laps = [
+            laps(&[10.0, 20.0, 30.0]),
+            laps(&[40.0, 80.0, 120.0]),
+            laps(&[20.0, 40.0, 60.0]),
+            laps(&[15.0, 15.0, 15.0]),
+            laps(&[5.0, 5.0, 5.0]),
+        ];
+        let cell = Cell::new("1x1", &cards, &laps);
+        let order: Vec<_> = cell.rows.iter().map(|row| row.contender.as_str()).collect();
+        assert_eq!(order, ["keylane", "faster", "fast", "slow", "floor"]);
+        assert_eq!(cell.best_rival, Some("fast".to_owned()));
+        let ratio = cell.keylane_to_best_rival.unwrap();
+        assert_eq!((ratio.median, ratio.min, ratio.max), (2.0, 2.0, 2.0));
+        assert_eq!(cell.rows[3].cpu_to_keylane.unwrap().median, 4.0);
+    }
+
+    #[test]
+    fn rivals_have_a_version() {
+        for package in [
+            "crossbeam-channel",
+            "kanal",
+            "crossfire",
+            "tokio",
+            "flume",
+            "rtrb",
+            "thingbuf",
+            "disruptor",
+        ] {
+            assert!(locked_version(package).is_some(), "{package}");
+        }
+        assert_eq!(locked_version("no-such-package"), None);
+    }
+}
