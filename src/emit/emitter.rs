@@ -10,8 +10,7 @@ use super::error::{EmitError, Reason};
 use super::local::{self, Lease};
 use super::rings::{Refused, Rings, Why};
 use super::wait::{Patience, Turn, fail, insist};
-use crate::clock;
-use crate::event::{Body, EventType, Parts, RawKind, RawValue, Tag, Value, Word};
+use crate::event::{EventType, Parts, RawKind, RawValue, Value, Word};
 use crate::key::{Key, route};
 use crate::shard::Mesh;
 use crate::sync::Arc;
@@ -223,28 +222,106 @@ impl Unpin for Emit<'_> {}
 
 impl Emit<'_> {
     /// One try, with the rings of whatever thread polls.
+    #[inline(always)]
     fn attempt(&mut self, queued: bool) -> Result<(), Refused> {
-        let state = std::mem::replace(&mut self.state, State::Done);
-        local::with(self.mesh, |rings| match state {
+        match std::mem::replace(&mut self.state, State::Done) {
             State::New(kind, value, key) => {
-                let key_hash = rings.hash(key);
-                let tag = Tag::new(kind, 0, key.is_present());
-                match rings.may_overtake(key_hash) {
-                    Ok(()) => rings.try_emit_routed(tag, key_hash, value.into_raw()),
-                    Err(ring) => {
-                        let body = Body { stamp: clock::now(), key_hash, value };
-                        Err(Refused { parts: Parts { tag, body }, why: Why::Full(ring) })
+                // Not through `local::with`, see `Emitter::emit_with`.
+                let value = value.into_raw();
+                match Lease::take(self.mesh) {
+                    Some(mut rings) => rings.try_emit_in_turn(kind, value, key),
+                    None => {
+                        let (kind_of_value, a, b, c, d) = value.split();
+                        emit_through_common(self.mesh, kind, key, kind_of_value, a, b, c, d)
                     }
                 }
             }
-            State::Refused(parts) => {
+            State::Refused(parts) => local::with(self.mesh, |rings| {
                 if queued {
                     rings.turn_taken();
                 }
                 rings.offer(parts)
-            }
+            }),
             State::Done => panic!("a future was polled after it had returned ready"),
-        })
+        }
+    }
+
+    #[cold]
+    fn poll_queued(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), EmitError>> {
+        if self.is_waiting(cx.waker()) {
+            return Poll::Pending;
+        }
+        match self.attempt(true).or_else(|refused| self.attempt_elsewhere(refused)) {
+            Ok(()) => {
+                // Wakes the next in the line, if there is room left.
+                self.turn = None;
+                Poll::Ready(Ok(()))
+            }
+            Err(refused) => self.poll_refused(refused, cx),
+        }
+    }
+
+    /// For a task that waited for room on one thread and was woken on another, whose ring is full: it takes the common ring.
+    ///
+    /// NB: It could join the line of this thread's ring. But then it would pass its turn on here, to a task that is woken on this thread
+    /// too, and so on: on a busy runtime whole lines moved from ring to ring, with two polls in vain for each event.
+    fn attempt_elsewhere(&mut self, refused: Refused) -> Result<(), Refused> {
+        match (&refused.why, &self.turn) {
+            (Why::Full(ring), Some(turn)) if !turn.is_for(ring) && !local::is_home(self.mesh) => {
+                local::with(self.mesh, |rings| rings.offer_common(refused.parts))
+            }
+            _ => Err(refused),
+        }
+    }
+
+    /// After a try that failed: joins the line or takes its place in it again, unless room has been made meanwhile.
+    #[cold]
+    fn poll_refused(
+        &mut self,
+        mut refused: Refused,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<(), EmitError>> {
+        loop {
+            let Refused { parts, why } = refused;
+            let ring = match why {
+                Why::Full(ring) => ring,
+                Why::Closed => return Poll::Ready(Err(fail(self.mesh, Reason::Closed, parts))),
+                Why::HopLimit => {
+                    let refused = Refused { parts, why: Why::HopLimit };
+                    return Poll::Ready(insist(self.mesh, refused, Patience::None, |_| Ok(())));
+                }
+            };
+            if local::is_home(self.mesh) {
+                return Poll::Ready(Err(fail(self.mesh, Reason::Full, parts)));
+            }
+            let shard = &self.mesh.shards[route(parts.body.key_hash, self.mesh.shards.len())];
+            self.state = State::Refused(parts);
+            let behind_others = match &self.turn {
+                Some(turn) if turn.is_for(&ring) => {
+                    turn.renew(cx.waker().clone());
+                    false
+                }
+                _ => {
+                    let (turn, behind_others) = Turn::enter(ring.clone(), cx.waker().clone());
+                    // Leaves the line of another thread's ring, if it was in one.
+                    self.turn = Some(turn);
+                    behind_others
+                }
+            };
+            // Somebody ahead in the line is going to be woken, and passes the wake-up on; otherwise room may have been made
+            // before this task joined, and nobody would tell.
+            let must_look = !behind_others;
+            if !(shard.gate.is_closed_acquire() || must_look && ring.has_room()) {
+                return Poll::Pending;
+            }
+            refused = match self.attempt(true) {
+                Ok(()) => {
+                    self.turn = None;
+                    return Poll::Ready(Ok(()));
+                }
+                Err(refused) => refused,
+            };
+        }
     }
 
     /// Whether this still waits for its turn. A poll out of turn (by a `select!` whose other branch woke the task, say) keeps the
@@ -261,40 +338,14 @@ impl Emit<'_> {
 impl Future for Emit<'_> {
     type Output = Result<(), EmitError>;
 
+    #[inline]
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        if self.is_waiting(cx.waker()) {
-            return Poll::Pending;
-        }
-        // Leaving the line first passes on what this task does not use.
-        let mut queued = self.turn.take().is_some();
-        loop {
-            let Err(Refused { parts, why }) = self.attempt(queued) else {
-                return Poll::Ready(Ok(()));
+        if self.turn.is_none() {
+            return match self.attempt(false) {
+                Ok(()) => Poll::Ready(Ok(())),
+                Err(refused) => self.poll_refused(refused, cx),
             };
-            let ring = match why {
-                Why::Full(ring) => ring,
-                Why::Closed => return Poll::Ready(Err(fail(self.mesh, Reason::Closed, parts))),
-                Why::HopLimit => {
-                    let refused = Refused { parts, why: Why::HopLimit };
-                    return Poll::Ready(insist(self.mesh, refused, Patience::None, |_| Ok(())));
-                }
-            };
-            if local::is_home(self.mesh) {
-                return Poll::Ready(Err(fail(self.mesh, Reason::Full, parts)));
-            }
-            let shard = &self.mesh.shards[route(parts.body.key_hash, self.mesh.shards.len())];
-            let (turn, behind_others) = Turn::enter(ring.clone(), cx.waker().clone());
-            self.state = State::Refused(parts);
-            // Somebody ahead in the line is going to be woken, and passes the wake-up on; otherwise room may have been made
-            // before this task joined, and nobody would tell.
-            let must_look = !behind_others;
-            if shard.gate.is_closed_acquire() || must_look && ring.has_room() {
-                drop(turn);
-                queued = true;
-                continue;
-            }
-            self.turn = Some(turn);
-            return Poll::Pending;
         }
+        self.poll_queued(cx)
     }
 }

@@ -110,6 +110,22 @@ impl Rings {
         }
     }
 
+    /// Publishes an event if there is room, and nobody has to be let in before; see [`may_overtake`](Self::may_overtake).
+    #[inline(always)]
+    pub(crate) fn try_emit_in_turn(
+        &mut self,
+        kind: EventType,
+        value: RawValue,
+        key: Key,
+    ) -> Result<(), Refused> {
+        let key_hash = self.hash(key);
+        let tag = Tag::new(kind, 0, key.is_present());
+        match self.may_overtake(key_hash) {
+            Ok(()) => self.try_emit_routed(tag, key_hash, value),
+            Err(ring) => refuse(tag, key_hash, value, Why::Full(ring)),
+        }
+    }
+
     /// Publishes an event if there is room.
     #[inline(always)]
     pub(crate) fn try_emit(
@@ -263,6 +279,13 @@ impl Rings {
         self.try_emit_slowly(index, tag, body.key_hash, kind, a, b, c, d)
     }
 
+    /// As [`offer`](Self::offer), through the ring that all share.
+    pub(crate) fn offer_common(&mut self, parts: Parts) -> Result<(), Refused> {
+        let Parts { tag, body } = parts;
+        let shard = &self.mesh.shards[route(body.key_hash, self.lanes.len())];
+        publish_common(shard, tag, body.key_hash, body.value.into_raw())
+    }
+
     /// For whatever is not the plain case. Takes the value in words, see [`RawValue`].
     #[cold]
     #[inline(never)]
@@ -298,13 +321,7 @@ impl Rings {
                 }
                 publish_derived(inlet, shard, &self.mesh.shards[home], derived, key_hash, value)
             }
-            (Lane::Common | Lane::Unopened, _) => {
-                let mut common = lock(&shard.common);
-                let inlet = common.get_or_insert_with(|| {
-                    shard.open_ring(Owner::Everybody).expect("the common ring is not limited")
-                });
-                publish(inlet, shard, tag, key_hash, value)
-            }
+            (Lane::Common | Lane::Unopened, _) => publish_common(shard, tag, key_hash, value),
         }
     }
 
@@ -312,7 +329,8 @@ impl Rings {
     ///
     /// Tasks of one thread share its ring. Without a limit, the first one that runs after the ring had been full takes all the room
     /// that was made for the others, again and again. With no overtaking at all, every single emit would be a wake-up.
-    pub(crate) fn may_overtake(&mut self, hash: u64) -> Result<(), Arc<Ring<Body>>> {
+    #[inline]
+    fn may_overtake(&mut self, hash: u64) -> Result<(), Arc<Ring<Body>>> {
         let index = route(hash, self.lanes.len());
         if let Lane::Own(inlet) = &self.lanes[index]
             && inlet.ring().has_waiters()
@@ -404,6 +422,16 @@ fn publish(
     inlet.end();
     shard.gate.wake_if_asleep();
     Ok(())
+}
+
+/// Publishes an event through the ring that all share who have none of their own. Taking its lock orders the thread's earlier stores
+/// before the stamp, so [`Rings::take_thread`] is not needed.
+fn publish_common(shard: &Shard, tag: Tag, key_hash: u64, value: RawValue) -> Result<(), Refused> {
+    let mut common = lock(&shard.common);
+    let inlet = common.get_or_insert_with(|| {
+        shard.open_ring(Owner::Everybody).expect("the common ring is not limited")
+    });
+    publish(inlet, shard, tag, key_hash, value)
 }
 
 /// Publishes an event that a processor on shard `home` derived. It is accepted while the bus drains.

@@ -13,7 +13,8 @@ use crate::ring::{Ring, WaiterId};
 use crate::shard::Mesh;
 use crate::sync::{Arc, AtomicBool, Ordering, thread};
 
-/// A place in the line of those that wait for room in one ring. Leaving it, in whatever way, never swallows a wake-up.
+/// A place in the line of those that wait for room in one ring. Leaving it, in whatever way, never swallows a wake-up: keep it until the
+/// room has been used, and the next in the line is woken for what is left.
 #[derive(Debug)]
 pub(super) struct Turn {
     ring: Arc<Ring<Body>>,
@@ -31,12 +32,22 @@ impl Turn {
     pub(super) fn keep(&self, waker: &Waker) -> bool {
         self.ring.keep_waiter(self.id, waker)
     }
+
+    /// The place is for this ring.
+    pub(super) fn is_for(&self, ring: &Arc<Ring<Body>>) -> bool {
+        Arc::ptr_eq(&self.ring, ring)
+    }
+
+    /// After a turn that found no room: takes the same place again.
+    pub(super) fn renew(&self, waker: Waker) {
+        self.ring.reenter_waiters(self.id, waker);
+    }
 }
 
 impl Drop for Turn {
     fn drop(&mut self) {
         if !self.ring.leave_waiters(self.id) {
-            // Woken: one slot is going to be used, or none when this is a cancellation. The others may have the rest.
+            // Woken: one slot has been used, or none when this is a cancellation. The next one may have the rest.
             self.ring.pass_on();
         }
     }
@@ -58,18 +69,33 @@ impl Wake for Parker {
     }
 }
 
-/// Blocks the thread until the ring has room or the bus is closed, or until the deadline; false when that passed.
-fn wait(ring: Arc<Ring<Body>>, deadline: Option<Instant>, closed: impl Fn() -> bool) -> bool {
+/// The deadline of an emit has passed.
+struct TimedOut;
+
+/// Blocks the thread until the ring has room or the bus is closed. A former turn that had no room is taken again; what is returned is to
+/// be kept until the room has been used.
+fn wait(
+    ring: Arc<Ring<Body>>,
+    former: Option<Turn>,
+    deadline: Option<Instant>,
+    closed: impl Fn() -> bool,
+) -> Result<Option<Turn>, TimedOut> {
     for _ in std::iter::repeat_n((), SPINS) {
         if ring.has_room() || closed() {
-            return true;
+            return Ok(former);
         }
         std::hint::spin_loop();
     }
     let parker = StdArc::new(Parker { woken: AtomicBool::new(false), thread: thread::current() });
-    let (turn, _) = Turn::enter(ring, parker.clone().into());
+    let turn = match former {
+        Some(former) if former.is_for(&ring) => {
+            former.renew(parker.clone().into());
+            former
+        }
+        _ => Turn::enter(ring, parker.clone().into()).0,
+    };
     if turn.ring.has_room() || closed() {
-        return true;
+        return Ok(Some(turn));
     }
     while !parker.woken.load(Ordering::Acquire) {
         match deadline {
@@ -77,13 +103,13 @@ fn wait(ring: Arc<Ring<Body>>, deadline: Option<Instant>, closed: impl Fn() -> b
             Some(deadline) => {
                 let left = deadline.saturating_duration_since(Instant::now());
                 if left.is_zero() {
-                    return false;
+                    return Err(TimedOut);
                 }
                 park_timeout(left);
             }
         }
     }
-    true
+    Ok(Some(turn))
 }
 
 fn park_timeout(left: std::time::Duration) {
@@ -113,6 +139,7 @@ pub(super) fn insist(
     mut offer: impl FnMut(Parts) -> Result<(), Refused>,
 ) -> Result<(), EmitError> {
     let mut deadline = None;
+    let mut turn = None;
     loop {
         let Refused { parts, why } = refused;
         let ring = match why {
@@ -132,8 +159,9 @@ pub(super) fn insist(
             Patience::For(time) => deadline = deadline.or(Instant::now().checked_add(time)),
         }
         let gate = &mesh.shards[route(parts.body.key_hash, mesh.shards.len())].gate;
-        if !wait(ring, deadline, || gate.is_closed_acquire()) {
-            return Err(fail(mesh, Reason::Timeout, parts));
+        match wait(ring, turn.take(), deadline, || gate.is_closed_acquire()) {
+            Ok(mine) => turn = mine,
+            Err(TimedOut) => return Err(fail(mesh, Reason::Timeout, parts)),
         }
         refused = match offer(parts) {
             Ok(()) => return Ok(()),

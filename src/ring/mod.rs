@@ -105,6 +105,11 @@ impl<T> Ring<T> {
         self.waiters.enter(waker)
     }
 
+    /// Enters the list anew at the place that the waiter had before it was woken. Look for room again after this.
+    pub(crate) fn reenter_waiters(&self, id: WaiterId, waker: Waker) {
+        self.waiters.reenter(id, waker);
+    }
+
     /// Stays in the list with another waker; false when the waiter has been woken.
     pub(crate) fn keep_waiter(&self, id: WaiterId, waker: &Waker) -> bool {
         self.waiters.keep(id, waker)
@@ -130,10 +135,10 @@ impl<T> Ring<T> {
         self.capacity().saturating_sub(self.published().saturating_sub(released))
     }
 
-    /// Hands on a wake-up that its receiver did not use.
+    /// Wakes the next waiter if there is room: for one that was woken and is done.
     pub(crate) fn pass_on(&self) {
-        if self.waiters.any() {
-            self.waiters.wake(self.free() as usize);
+        if self.waiters.any() && self.has_room() {
+            self.waiters.wake(1);
         }
     }
 
@@ -172,6 +177,9 @@ impl<T> Drop for Ring<T> {
         }
     }
 }
+
+/// For this many free slots the consumer wakes one waiter, which [passes the wake-up on](Ring::pass_on).
+const SLOTS_PER_WAKE_UP: u64 = 64;
 
 /// The producer's end.
 #[derive(Debug)]
@@ -389,7 +397,7 @@ impl<T> Outlet<T> {
         let free = capacity - self.ring.published().saturating_sub(self.head);
         // A producer that waits found the ring full, so all of it is going to be read and the threshold is reached.
         if free * 2 >= capacity {
-            self.ring.waiters.wake(free as usize);
+            self.ring.waiters.wake((free / SLOTS_PER_WAKE_UP).max(1) as usize);
         }
     }
 }

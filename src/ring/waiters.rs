@@ -5,8 +5,11 @@
 //!
 //! * A waiter enters the list, then looks at the ring again; the consumer frees slots, then looks at the list. Both
 //!   sides put a full fence in between, so at least one of them sees the other.
-//! * A waiter that was woken and does not use the room (its future was dropped, or its task moved to a thread with
-//!   another ring) passes the wake-up on, see [`Ring::pass_on`](super::Ring::pass_on).
+//! * A waiter that was woken passes the wake-up on when it is done, see [`Ring::pass_on`](super::Ring::pass_on), whether it has used the
+//!   room or not (its future was dropped, or its task moved to a thread with another ring).
+//!
+//! The consumer therefore wakes a few, and each of them the next one for as long as there is room. Woken by the consumer one for each
+//! free slot, most would come in vain: a task that runs emits on, and takes the slots that the others were woken for.
 
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -48,6 +51,15 @@ impl Waiters {
         drop(list);
         fence(Ordering::SeqCst);
         (id, behind_others)
+    }
+
+    /// Enters the list anew at the place that the waiter had before it was woken. The caller must look at the ring again.
+    pub(super) fn reenter(&self, id: WaiterId, waker: Waker) {
+        let mut list = lock(&self.list);
+        list.wakers.insert(id, waker);
+        self.any.store(true, Ordering::Relaxed);
+        drop(list);
+        fence(Ordering::SeqCst);
     }
 
     /// Stays in the list with another waker; false when the waiter has been woken before. Whoever wakes it takes the waker out of

@@ -44,6 +44,9 @@ use crate::sync::{Arc, Ordering, fence, heavy_fence, thread};
 /// The most events of one batch.
 const MAX_BATCH: usize = if cfg!(loom) { 4 } else { 256 };
 
+/// A worker that is never idle nudges its waiters this often.
+const ROUNDS_PER_NUDGE: u64 = 64;
+
 /// What a worker is made from, on its own thread.
 pub(crate) struct Setup {
     pub(crate) index: usize,
@@ -78,6 +81,8 @@ pub(crate) struct Worker {
     /// has to end, and one event from outside is reason enough for a flush.
     hops_since_flush: Option<u8>,
     merge: Merge,
+    /// Rounds that found something; wraps around.
+    rounds: u64,
     scratch: Scratch,
 }
 
@@ -117,6 +122,7 @@ impl Worker {
             derived_unflushed: 0,
             hops_since_flush: None,
             merge: Merge::default(),
+            rounds: 0,
             scratch: Scratch { batch: Vec::with_capacity(MAX_BATCH), ..Scratch::default() },
         };
         for (name, filter, make) in processors {
@@ -188,6 +194,10 @@ impl Worker {
                     self.note_waiting(false);
                 }
                 self.process_round();
+                self.rounds = self.rounds.wrapping_add(1);
+                if self.rounds.is_multiple_of(ROUNDS_PER_NUDGE) {
+                    self.nudge();
+                }
                 continue;
             }
             match self.waiting.after_nothing() {
@@ -297,12 +307,14 @@ impl Worker {
         flushed
     }
 
+    /// Wakes one more waiter in each ring that has room; whether there were any. A woken task that nobody polls passes nothing on.
+    fn nudge(&self) -> bool {
+        self.outlets.iter().fold(false, |any, outlet| outlet.wake_one_more() | any)
+    }
+
     /// Before sleeping, with nothing left to read: lets one more waiter have the room that those before it do not use.
     fn wake_one_more(&mut self) -> bool {
-        let mut any = false;
-        for outlet in &self.outlets {
-            any |= outlet.wake_one_more();
-        }
+        let any = self.nudge();
         if any {
             // It may take a moment until its event comes.
             thread::yield_now();
