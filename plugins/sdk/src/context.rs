@@ -4,6 +4,7 @@ use std::cell::Cell;
 use std::fmt;
 use std::marker::PhantomData;
 use std::ops::Deref;
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
@@ -305,6 +306,29 @@ impl<'a> Create<'a> {
     #[must_use]
     pub fn shards(&self) -> usize {
         self.args.shard_count as usize
+    }
+
+    /// The path for this shard's own file: `{shard}` becomes the shard's number. Without it, and with several shards, `.` and the number
+    /// go in front of the extension, since no two instances should write one file.
+    ///
+    /// `events.ndjson` is `events.0.ndjson` on the first of several shards.
+    #[must_use]
+    pub fn shard_path(&self, path: &str) -> PathBuf {
+        let shard = self.shard().to_string();
+        if path.contains("{shard}") {
+            return path.replace("{shard}", &shard).into();
+        }
+        let path = PathBuf::from(path);
+        if self.shards() <= 1 {
+            return path;
+        }
+        let mut name = path.file_stem().unwrap_or_default().to_owned();
+        name.push(format!(".{shard}"));
+        if let Some(extension) = path.extension() {
+            name.push(".");
+            name.push(extension);
+        }
+        path.with_file_name(name)
     }
 
     /// 1 at first, one more with each replacement.

@@ -70,6 +70,7 @@ mod metrics;
 mod processor;
 mod state;
 pub mod testing;
+mod time_text;
 
 pub use keylane_plugin_abi as abi;
 
@@ -83,3 +84,4 @@ pub use log::Level;
 pub use metrics::{Counter, Gauge, Histogram};
 pub use processor::{Error, FlushReason, Outcome, Processor, ShutdownReason, Stop};
 pub use state::StateWriter;
+pub use time_text::Rfc3339;

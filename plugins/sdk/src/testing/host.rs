@@ -44,7 +44,7 @@ pub struct TestHost {
     config: Vec<u8>,
     generation: u64,
     seq: u64,
-    /// After a fatal status only the end is left.
+    shard: (u32, u32),
     host: Box<abi::Host>,
     shared: Box<Shared>,
     /// The descriptors' owner, for processors that come from no library.
@@ -85,7 +85,19 @@ impl TestHost {
         let entry = crate::export::entry::<Only<P>>();
         // `init` is left out: it is for libraries that have a standard library of their own.
         // SAFETY: the entry is that of a processor in this program.
-        unsafe { Self::of_factory(&abi::Entry { init: None, ..entry }, None, config) }
+        unsafe { Self::of_factory(&abi::Entry { init: None, ..entry }, None, config, (0, 1)) }
+    }
+
+    /// As [`new`](Self::new), for shard `shard` of `shards`.
+    ///
+    /// # Errors
+    /// As for [`new`](Self::new).
+    pub fn on_shard<P: Processor>(config: &str, shard: u32, shards: u32) -> Result<Self, Report> {
+        let entry = crate::export::entry::<Only<P>>();
+        // SAFETY: as for `new`.
+        unsafe {
+            Self::of_factory(&abi::Entry { init: None, ..entry }, None, config, (shard, shards))
+        }
     }
 
     /// Creates an instance of a processor from the entry of a library that the test has loaded, or linked; `id` names it if there are
@@ -116,7 +128,7 @@ impl TestHost {
             check(status, &error)?;
         }
         // SAFETY: as the caller says.
-        unsafe { Self::of_factory(&entry, id, config) }
+        unsafe { Self::of_factory(&entry, id, config, (0, 1)) }
     }
 
     /// # Safety
@@ -125,6 +137,7 @@ impl TestHost {
         entry: &abi::Entry,
         id: Option<&str>,
         config: &str,
+        shard: (u32, u32),
     ) -> Result<Self, Report> {
         let get_factory = entry.get_factory.ok_or_else(|| broken("get_factory is NULL"))?;
         // SAFETY: the caller vouches for the functions of the plugin, here and below.
@@ -161,6 +174,7 @@ impl TestHost {
             config: config.as_bytes().to_vec(),
             generation: 0,
             seq: 0,
+            shard,
             host: Box::new(host_of(&shared)),
             shared,
             _not_send: PhantomData,
@@ -174,8 +188,8 @@ impl TestHost {
         self.generation += 1;
         let args = abi::CreateArgs {
             struct_size: size_of::<abi::CreateArgs>() as u32,
-            shard: 0,
-            shard_count: 1,
+            shard: self.shard.0,
+            shard_count: self.shard.1,
             reserved: 0,
             generation: self.generation,
             config_json: abi::Bytes::new(&self.config),
@@ -254,8 +268,8 @@ impl TestHost {
             count: raw.len() as u32,
             events: raw.as_ptr().cast(),
             event_stride: STRIDE,
-            shard: 0,
-            shard_count: 1,
+            shard: self.shard.0,
+            shard_count: self.shard.1,
             flags: 0,
             reserved: 0,
             now_wall_ns,
