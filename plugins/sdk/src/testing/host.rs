@@ -59,7 +59,7 @@ impl<P: Processor> Plugin for Only<P> {
 
     fn descriptors() -> &'static OnceLock<Descriptors> {
         // A static cannot depend on `P`, so every host of a test has a cell of its own. It asks once.
-        Box::leak(Box::default())
+        super::callbacks::forever()
     }
 }
 
@@ -498,8 +498,7 @@ impl TestHost {
 
     /// Gives a type a name, as a program may.
     pub fn name_type(&mut self, kind: crate::EventType, name: &str) {
-        let name = name.to_owned().leak();
-        self.state(|state| state.type_names.insert(kind.code(), name));
+        self.state(|state| state.type_names.insert(kind.code(), name.into()));
     }
 }
 
