@@ -199,7 +199,7 @@ mod worker;
 #[doc(hidden)]
 pub use ring::bare as bare_ring;
 
-pub use bus::{BuildError, Builder, Bus, Shutdown, SwapError};
+pub use bus::{BuildError, Builder, Bus, Rollout, Shutdown, SwapError};
 pub use emit::{BatchError, Emit, EmitError, Emitter, Producer, Reason};
 pub use event::{
     CommonErrorMeta, ErrorMeta, Event, EventError, EventType, ParseEventTypeError, RequestMeta,
@@ -207,8 +207,9 @@ pub use event::{
 };
 pub use key::Key;
 pub use processor::{
-    Fallible, Fault, FaultPolicy, FaultSite, Infallible, NoopProcessor, NoopProcessorFactory, Own,
-    Processor, ProcessorFactory, ShardContext, for_each,
+    Fallible, Fault, FaultPolicy, FaultSite, Flusher, Infallible, NoopProcessor,
+    NoopProcessorFactory, Own, Processor, ProcessorFactory, Refusal, ShardContext, Upcoming,
+    for_each,
 };
 pub use report::{ShardReport, ShutdownReport};
 pub use stats::{ProcessorStats, ShardStats, Stats, Summary};
