@@ -187,6 +187,9 @@ mod key;
 #[cfg(loom)]
 #[doc(hidden)]
 pub mod model;
+#[cfg(all(feature = "plugin", target_os = "linux"))]
+#[cfg_attr(docsrs, doc(cfg(feature = "plugin")))]
+pub mod plugin;
 mod processor;
 mod report;
 mod ring;

@@ -77,6 +77,18 @@ impl std::fmt::Debug for Flusher {
 }
 
 impl Flusher {
+    /// Whether the bus takes no events from outside any more.
+    #[cfg(all(feature = "plugin", target_os = "linux"))]
+    pub(crate) fn is_closing(&self) -> bool {
+        self.mesh.shards[self.shard].gate.is_closed_acquire()
+    }
+
+    /// How many times in a row events may be derived from one another.
+    #[cfg(all(feature = "plugin", target_os = "linux"))]
+    pub(crate) fn hop_limit(&self) -> u8 {
+        self.mesh.hop_limit
+    }
+
     /// Has the processor's instance flushed between two batches, soon, and wakes the shard for it. Never blocks. Without effect
     /// once the bus is down or the processor has been removed.
     ///

@@ -8,6 +8,8 @@ mod noop;
 mod refusal;
 
 pub use batch::for_each;
+#[cfg(all(feature = "plugin", target_os = "linux"))]
+pub(crate) use batch::is_stopped;
 pub(crate) use batch::{Track, tracked, untracked};
 pub use context::{Flusher, ShardContext, Upcoming};
 pub(crate) use factory::{BoxError, Make, erase};

@@ -50,8 +50,8 @@ pub struct Refusal {
 pub(crate) enum Refused {
     /// One event, with a reason for the fault hook.
     Event(String),
-    /// One event and all behind it, in silence: the processor is out of service, which it has reported before.
-    Rest,
+    /// One event and all behind it: the processor is out of service. A reason is reported once.
+    Rest(Option<String>),
     /// No event: the call as a whole.
     Call(String),
 }
@@ -64,9 +64,10 @@ impl Refusal {
     }
 
     /// The batch's event number `index` and all behind it are refused because the processor is out of service for now.
-    /// They count as [skipped](crate::ProcessorStats::skipped), as in a quarantine, and the hook is not called for them.
-    pub fn rest_from(index: usize) -> Self {
-        Self { at: index, what: Refused::Rest }
+    /// They count as [skipped](crate::ProcessorStats::skipped), as in a quarantine. The hook is called once, without an event, if there is
+    /// a reason.
+    pub fn rest_from(index: usize, reason: Option<String>) -> Self {
+        Self { at: index, what: Refused::Rest(reason) }
     }
 
     /// The call failed, and no event is to blame. After a batch: all its events have been processed nevertheless.

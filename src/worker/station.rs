@@ -144,13 +144,21 @@ impl Station {
                 instance.refused()
             };
             let payload = match catch_unwind(AssertUnwindSafe(call)) {
-                Ok(Some(Refusal { at, what: what @ (Refused::Event(_) | Refused::Rest) })) => {
+                Ok(Some(Refusal { at, what: what @ (Refused::Event(_) | Refused::Rest(_)) })) => {
                     let at = at.min(rest.len() - 1);
                     self.cells.events.add(at as u64);
-                    let Refused::Event(message) = what else {
-                        self.cells.skipped.add((rest.len() - at) as u64);
-                        (start + at..events.len()).for_each(|index| _ = lost(index));
-                        break;
+                    let message = match what {
+                        Refused::Event(message) => message,
+                        Refused::Rest(reason) => {
+                            self.cells.skipped.add((rest.len() - at) as u64);
+                            (start + at..events.len()).for_each(|index| _ = lost(index));
+                            if let Some(reason) = reason {
+                                self.cells.faults.add(1);
+                                self.report(supervisor, FaultSite::Process, &reason, None);
+                            }
+                            break;
+                        }
+                        Refused::Call(_) => break,
                     };
                     self.cells.faults.add(1);
                     track = track.behind(at, lost(start + at));
@@ -212,11 +220,12 @@ impl Station {
             Ok(None) => {}
             Ok(Some(Refusal { what, .. })) => {
                 self.cells.faults.add(1);
-                let message = match &what {
-                    Refused::Event(message) | Refused::Call(message) => message,
-                    Refused::Rest => "out of service",
-                };
-                self.report(supervisor, FaultSite::Flush, message, None);
+                if let Refused::Event(message)
+                | Refused::Call(message)
+                | Refused::Rest(Some(message)) = what
+                {
+                    self.report(supervisor, FaultSite::Flush, &message, None);
+                }
             }
             Err(payload) => {
                 self.cells.faults.add(1);
