@@ -171,7 +171,7 @@ impl PluginProcessor {
             if instance.context().is_violated() && self.recipe.shared.settings.check_threads {
                 let done =
                     if answer.status == Status::OK { left } else { answer.processed.min(left) };
-                return self.fatal(from + done, "it has called the host on a wrong thread".into());
+                return self.fatal(from, done, "it has called the host on a wrong thread".into());
             }
             let done = answer.processed;
             let text = said(&answer.message);
@@ -182,7 +182,7 @@ impl PluginProcessor {
                 }
                 _ if done > left => {
                     let text = format!("{} with {done} of {left} events processed", answer.status);
-                    return self.fatal(from, text);
+                    return self.fatal(from, 0, text);
                 }
                 Status::AGAIN => {
                     counts.again.add(1);
@@ -193,7 +193,7 @@ impl PluginProcessor {
                     }
                     if !waited.wait(done > 0, answer.retry_after) {
                         let text = format!("it has taken no event for {:?}: {text}", waited.limit);
-                        return self.fatal(from, text);
+                        return self.fatal(from, 0, text);
                     }
                     if is_stopped() {
                         return Step::Stopped;
@@ -201,7 +201,7 @@ impl PluginProcessor {
                 }
                 Status::E_EVENT | Status::E_PANIC if done == left => {
                     let text = format!("{} for an event behind the last: {text}", answer.status);
-                    return self.fatal(from + done, text);
+                    return self.fatal(from, done, text);
                 }
                 Status::E_EVENT => {
                     counts.refused_events.add(1);
@@ -218,7 +218,7 @@ impl PluginProcessor {
                         format!("panicked: {text}"),
                     );
                 }
-                status => return self.fatal(from + done, format!("{status}: {text}")),
+                status => return self.fatal(from, done, format!("{status}: {text}")),
             }
         }
     }
@@ -228,9 +228,11 @@ impl PluginProcessor {
         self.redelivered = self.redelivered.saturating_sub(events);
     }
 
-    /// The instance is given up, and no event is to blame: those from `from` on go to its successor.
-    fn fatal(&mut self, from: usize, text: String) -> Step {
+    /// The instance is given up, and no event is to blame: those behind the ones that are done go to its successor.
+    fn fatal(&mut self, from: usize, done: usize, text: String) -> Step {
         self.recipe.shared.counts.fatal.add(1);
+        self.advance(done);
+        let from = from + done;
         self.redelivered = self.converter.events.len() - from;
         self.give_up();
         Step::GoOn(from, text)
@@ -313,7 +315,7 @@ impl Processor for PluginProcessor {
         loop {
             if !self.revive() {
                 let place = if converted { self.converter.place(from) } else { 0 };
-                self.seq += (self.converter.events.len() - from) as u64;
+                self.redelivered = 0;
                 self.refused = Some(Refusal::rest_from(place, trouble));
                 return;
             }
