@@ -86,7 +86,8 @@ thread_local! {
     static CURRENT: Cell<Current> = const { Cell::new(NONE) };
 }
 
-/// Calls `f`, which calls into a plugin.
+/// Calls `f`, which calls into a plugin. What unwinds out of it, an exception that the plugin has let go, ends the process here and now,
+/// while it is still known whose it is; no Rust code could catch it.
 pub(crate) fn enter<R>(
     instance: *const (),
     role: Role,
@@ -102,7 +103,15 @@ pub(crate) fn enter<R>(
     }
 
     let _end = End(CURRENT.replace(Current { instance, role, identity }));
-    f()
+    let (mut f, mut result) = (Some(f), None);
+    no_further(&mut || result = f.take().map(|f| f()));
+    result.expect("the call has returned")
+}
+
+/// Calls `f`. As the function is `extern "C"`, nothing unwinds out of it.
+#[expect(improper_ctypes_definitions, reason = "it is only ever called from Rust")]
+extern "C" fn no_further(f: &mut dyn FnMut()) {
+    f();
 }
 
 /// The role in which this thread is inside of a call into `instance`, if it is.

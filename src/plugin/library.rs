@@ -58,7 +58,12 @@ pub(crate) fn load(path: &Path, candidate: Candidate) -> Result<Library, LoadErr
 }
 
 fn load_inside(path: &Path, candidate: Candidate) -> Result<Library, LoadErrorKind> {
-    let dlopen = |error: libloading::Error| LoadErrorKind::Dlopen { message: error.to_string() };
+    let dlopen = |error: libloading::Error| {
+        use std::error::Error;
+        // The loader's own words are the cause.
+        let message = error.source().map_or_else(|| error.to_string(), ToString::to_string);
+        LoadErrorKind::Dlopen { message }
+    };
     // SAFETY: this runs the library's constructors. Whoever allowed loading, and trusts this file, has vouched for them.
     let handle =
         unsafe { libloading::os::unix::Library::open(Some(path), FLAGS) }.map_err(dlopen)?;

@@ -86,11 +86,8 @@ impl Recipe {
     /// Creates an instance, on this thread.
     pub(crate) fn create(&self, home: &Home) -> Result<Instance, PluginError> {
         let result = self.try_create(home);
-        let counts = &self.shared.counts;
-        if result.is_ok() {
-            counts.created.add(1)
-        } else {
-            counts.create_failures.add(1)
+        if result.is_err() {
+            self.shared.counts.create_failures.add(1);
         }
         result
     }
@@ -163,6 +160,7 @@ impl Recipe {
                 });
             }
         };
+        self.shared.counts.created.add(1);
         let instance = Instance {
             raw: instance,
             functions,
