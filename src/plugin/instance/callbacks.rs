@@ -2,7 +2,7 @@
 //!
 //! Each is called by foreign code. None unwinds, since that would end the process: a panic in here, of a subscriber of the log say, ends
 //! here and counts as a failure. None trusts a pointer further than the ABI says. The tags are checked: see
-//! [`Context::state_in`].
+//! [`Context::may`].
 
 use std::ffi::{c_char, c_void};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -187,7 +187,9 @@ unsafe extern "C" fn cell(
     labels: Bytes,
 ) -> *mut u64 {
     let find = |context: &Context| {
-        context.state_in("cell()", any_role)?;
+        if !context.may("cell()", any_role) {
+            return None;
+        }
         // SAFETY: the texts live until this call returns.
         let (name, labels) = unsafe { (text(name)?, text(labels).unwrap_or_default()) };
         let identity = &context.identity;
@@ -201,7 +203,9 @@ unsafe extern "C" fn cell(
 
 unsafe extern "C" fn histogram(host: *const abi::Host, name: Bytes, labels: Bytes) -> u32 {
     let find = |context: &Context| {
-        context.state_in("histogram()", any_role)?;
+        if !context.may("histogram()", any_role) {
+            return None;
+        }
         // SAFETY: the texts live until this call returns.
         let (name, labels) = unsafe { (text(name)?, text(labels).unwrap_or_default()) };
         let identity = &context.identity;
@@ -225,9 +229,11 @@ unsafe extern "C" fn emit(
 ) -> Status {
     let mut taken = 0;
     let take = |context: &Context| {
-        let Some(state) = context.state_in("emit()", in_shard) else {
+        if !context.may("emit()", in_shard) {
             return Status::E_UNSUPPORTED;
-        };
+        }
+        // SAFETY: this thread is inside of a call into the instance. Callbacks do not call each other, so this is the only reference.
+        let state = unsafe { context.state() };
         if n > 0 && (events.is_null() || !events.is_aligned()) {
             return Status::E_INVALID;
         }
@@ -289,7 +295,11 @@ unsafe extern "C" fn render(
         return Status::E_INVALID;
     }
     let text = |context: &Context| {
-        let state = context.state_in("render()", in_process).ok_or(Status::E_UNSUPPORTED)?;
+        if !context.may("render()", in_process) {
+            return Err(Status::E_UNSUPPORTED);
+        }
+        // SAFETY: as in `emit`.
+        let state = unsafe { context.state() };
         let batch = state.batch.ok_or(Status::E_UNSUPPORTED)?;
         let event = batch.find(event).ok_or(Status::E_INVALID)?;
         let value = &event.body().value;

@@ -109,16 +109,14 @@ impl Context {
         unsafe { &mut *self.state.get() }
     }
 
-    /// The state, if this thread is inside of a call in a role that `allowed` accepts. Else the plugin has broken the rule of threads:
-    /// that is counted, and said once.
-    pub(super) fn state_in(&self, what: &str, allowed: fn(Role) -> bool) -> Option<&mut CallState> {
-        if role_in(self.address()).is_some_and(allowed) {
-            // SAFETY: this thread is inside of a call into the instance. Callbacks do not call each other, so this is the only
-            // reference while the callback runs.
-            return Some(unsafe { self.state() });
+    /// Whether this thread is inside of a call in a role that `allowed` accepts, and may use the [state](Self::state). If not, the
+    /// plugin has broken the rule of threads: that is counted, and said once.
+    pub(super) fn may(&self, what: &str, allowed: fn(Role) -> bool) -> bool {
+        let may = role_in(self.address()).is_some_and(allowed);
+        if !may {
+            self.violation(what);
         }
-        self.violation(what);
-        None
+        may
     }
 
     fn violation(&self, what: &str) {
