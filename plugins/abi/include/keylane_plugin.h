@@ -1,7 +1,7 @@
 /* keylane_plugin.h - the plugin ABI of keylane, major 1, for C99, C11, C++11 and later. 64-bit targets only.
  *
- * A plugin is a shared library that exports one data symbol, `keylane_plugin_entry_v1`. docs/plugins.md is the guide, and
- * keylane_plugin_easy.h makes a plugin in C that needs little of this about 30 lines.
+ * A plugin is a shared library that exports one data symbol, `keylane_plugin_entry_v1`. docs/plugins.md is the guide. Plugins in C with
+ * one processor are about 30 lines with keylane_plugin_easy.h, those in C++ with keylane_plugin.hpp; this header is all that they need.
  *
  * THE COMPATIBILITY RULE
  *   - What is released is never changed in place: no member moves, changes its type, its meaning, its thread or whether it may
@@ -324,7 +324,8 @@ enum {
   KEYLANE_RENDER_TEXT = 1    /* for people; on one line as a rule, but not for certain */
 };
 
-/* The host as one instance sees it. It lives until destroy() returns; the cells of keylane_host.cell live as long as the process. */
+/* The host as one instance sees it. It lives until destroy() returns; the cells of keylane_host.cell live as long as the process. None of
+ * its functions of minor 0 is NULL. */
 typedef struct keylane_host keylane_host;
 struct keylane_host {
   uint32_t struct_size;
