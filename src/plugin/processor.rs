@@ -28,8 +28,6 @@ use std::sync::Arc;
 /// What the shard waits between two offers, at first and at most, when the plugin does not say.
 const FIRST_WAIT: Duration = Duration::from_micros(50);
 const LONGEST_WAIT: Duration = Duration::from_millis(10);
-/// How long a flush may say `AGAIN` when there is no later one.
-const LAST_FLUSH: Duration = Duration::from_secs(5);
 
 /// A plugin's instance on one shard, and those that follow it after faults. Made by [`PluginFactory`](super::PluginFactory).
 #[derive(Debug)]
@@ -261,13 +259,14 @@ impl PluginProcessor {
         status
     }
 
-    /// As [`flush_with`](Self::flush_with), when there is no later flush: waits while the instance says `AGAIN`.
+    /// As [`flush_with`](Self::flush_with), when there is no later flush: waits while the instance says `AGAIN`, to the limit or to the
+    /// deadline of the bus's shutdown.
     fn flush_for_good(&mut self, reason: u32) {
-        let mut waited = Waiting::new(LAST_FLUSH);
+        let limit = self.recipe.shared.settings.stall_limit;
+        let mut waited = Waiting::new(limit);
         while self.flush_with(reason) == Status::AGAIN {
-            if !waited.wait(false, Duration::ZERO) {
-                let text =
-                    format!("flush returned AGAIN for {LAST_FLUSH:?}; what it held back is lost");
+            if self.flusher.is_abandoned() || !waited.wait(false, Duration::ZERO) {
+                let text = "flush returned AGAIN to the end; what it held back is lost";
                 self.refused = Some(Refusal::call(text));
                 return;
             }

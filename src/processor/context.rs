@@ -83,6 +83,12 @@ impl Flusher {
         self.mesh.shards[self.shard].gate.is_closed_acquire()
     }
 
+    /// Whether the deadline of a shutdown has passed.
+    #[cfg(all(feature = "plugin", target_os = "linux"))]
+    pub(crate) fn is_abandoned(&self) -> bool {
+        self.mesh.shards[self.shard].gate.signals().is_abandoned()
+    }
+
     /// How many times in a row events may be derived from one another.
     #[cfg(all(feature = "plugin", target_os = "linux"))]
     pub(crate) fn hop_limit(&self) -> u8 {

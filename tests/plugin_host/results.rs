@@ -12,7 +12,9 @@ use keylane::{
 use crate::plugin_support::{Folder, KIND, builder, count, eventually, good_library, host};
 use crate::support::within;
 
-type Faults = Arc<Mutex<Vec<(FaultSite, String, Option<String>)>>>;
+/// Where a fault happened, its message, and the event that was lost.
+type Seen = (FaultSite, String, Option<String>);
+type Faults = Arc<Mutex<Vec<Seen>>>;
 
 /// One shard that keeps its faults.
 fn bus(host: &PluginHost, config: impl FnOnce(Builder) -> Builder) -> (Bus, Faults) {
@@ -31,10 +33,7 @@ fn bus(host: &PluginHost, config: impl FnOnce(Builder) -> Builder) -> (Bus, Faul
 
 /// Emits a word between numbers. Returns the report's processed and faulted, and the messages of the faults.
 #[track_caller]
-fn around(
-    word: &'static str,
-    host: &PluginHost,
-) -> (u64, u64, Vec<(FaultSite, String, Option<String>)>) {
+fn around(word: &'static str, host: &PluginHost) -> (u64, u64, Vec<Seen>) {
     let (bus, faults) = bus(host, |builder| builder);
     let mut producer = bus.producer();
     for number in 0..5_u64 {
