@@ -188,6 +188,9 @@ mod key;
 #[cfg(loom)]
 #[doc(hidden)]
 pub mod model;
+#[cfg(all(feature = "plugin", target_os = "linux"))]
+#[cfg_attr(docsrs, doc(cfg(feature = "plugin")))]
+pub mod plugin;
 mod processor;
 mod report;
 mod ring;
@@ -200,7 +203,7 @@ mod worker;
 #[doc(hidden)]
 pub use ring::bare as bare_ring;
 
-pub use bus::{BuildError, Builder, Bus, Shutdown, SwapError};
+pub use bus::{BuildError, Builder, Bus, Rollout, Shutdown, SwapError};
 pub use emit::{BatchError, Emit, EmitError, Emitter, Producer, Reason};
 pub use event::{
     CommonErrorMeta, ErrorMeta, Event, EventError, EventType, ParseEventTypeError, RequestMeta,
@@ -208,8 +211,9 @@ pub use event::{
 };
 pub use key::Key;
 pub use processor::{
-    Fallible, Fault, FaultPolicy, FaultSite, Infallible, NoopProcessor, NoopProcessorFactory, Own,
-    Processor, ProcessorFactory, ShardContext, for_each,
+    Fallible, Fault, FaultPolicy, FaultSite, Flusher, Infallible, NoopProcessor,
+    NoopProcessorFactory, Own, Processor, ProcessorFactory, Refusal, ShardContext, Upcoming,
+    for_each,
 };
 pub use report::{ShardReport, ShutdownReport};
 pub use stats::{ProcessorStats, ShardStats, Stats, Summary};

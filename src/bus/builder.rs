@@ -205,6 +205,13 @@ pub enum BuildError {
         /// The name.
         name: String,
     },
+    /// A factory failed or panicked in [`prepare`](crate::ProcessorFactory::prepare).
+    Prepare {
+        /// The processor's name.
+        processor: String,
+        /// The factory's error, or the panic's message.
+        message: String,
+    },
     /// A factory failed or panicked.
     Factory {
         /// The processor's name.
@@ -238,6 +245,9 @@ impl fmt::Display for BuildError {
             }
             Self::DuplicateProcessor { name } => {
                 write!(f, "two processors are named {name:?}; names must differ")
+            }
+            Self::Prepare { processor, message } => {
+                write!(f, "the factory of processor {processor:?} failed: {message}")
             }
             Self::Factory { processor, shard, message } => {
                 write!(

@@ -3,19 +3,17 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use super::{BuildError, SwapError, affinity};
+use super::{BuildError, affinity};
 use crate::diagnostics;
 use crate::emit::{Emitter, Link, enter_shard, is_home};
-use crate::processor::{FaultPolicy, Hook, Make};
+use crate::processor::{FaultPolicy, Flusher, Hook, Make, Upcoming};
 use crate::report::{ShardReport, ShutdownReport};
 use crate::shard::{Mesh, Shard};
 use crate::stats::Stats;
 use crate::sync::{
     Arc, Condvar, Mutex, MutexGuard, Ordering, heavy_fence, lock, prepare_fences, thread,
 };
-use crate::worker::{
-    Control, Desk, Edit, Filter, Order, Replies, Reply, Setup, Supervisor, WaitStrategy, Worker,
-};
+use crate::worker::{Desk, Filter, Setup, Supervisor, WaitStrategy, Worker};
 
 /// What to start.
 pub(super) struct Plan {
@@ -34,9 +32,9 @@ pub(super) struct Plan {
 /// A running bus, as its handles see it.
 pub(super) struct Life {
     mesh: Arc<Mesh>,
-    desks: Vec<Arc<Desk>>,
+    pub(super) desks: Vec<Arc<Desk>>,
     /// The generation of each processor. Holding it serialises changes.
-    processors: Mutex<BTreeMap<String, u64>>,
+    pub(super) processors: Mutex<BTreeMap<String, u64>>,
     state: Arc<State>,
     threads: Mutex<Vec<thread::JoinHandle<()>>>,
 }
@@ -75,6 +73,13 @@ impl State {
 
 impl Life {
     pub(super) fn start(plan: Plan) -> Result<Arc<Self>, BuildError> {
+        for (processor, _, make) in &plan.processors {
+            let upcoming = Upcoming { processor, generation: 1, shards: plan.shards };
+            if let Err(error) = make.prepare(&upcoming) {
+                let (processor, message) = (processor.clone(), error.to_string());
+                return Err(BuildError::Prepare { processor, message });
+            }
+        }
         prepare_fences();
         let shards: Box<[Shard]> =
             (0..plan.shards).map(|_| Shard::new(plan.capacity, plan.max_rings)).collect();
@@ -120,6 +125,12 @@ impl Life {
             policy: plan.policy,
             hook: plan.hook.clone(),
             emitter: Emitter::new(link),
+            flusher: Flusher {
+                mesh: mesh.clone(),
+                desk: desk.clone(),
+                shard: index,
+                processor: "".into(),
+            },
         };
         let processors = plan.processors.clone();
         let strategy = plan.strategy;
@@ -200,72 +211,6 @@ impl Life {
     pub(super) fn stats(&self) -> Stats {
         let shards = self.mesh.shards.iter().enumerate();
         Stats::of(shards.map(|(index, shard)| shard.stats(index)).collect())
-    }
-
-    // ---- changing processors ----
-
-    pub(super) fn change(&self, name: &str, edit: Edit) -> Result<(), SwapError> {
-        if is_home(&self.mesh) {
-            return Err(SwapError::OnShard);
-        }
-        // A shard that a shutdown left behind in a stuck processor would never answer.
-        if self.mesh.shards.iter().any(|shard| shard.gate.is_closed_acquire()) {
-            return Err(SwapError::Closed);
-        }
-        let mut processors = lock(&self.processors);
-        let generation = match (&edit, processors.get(name)) {
-            (Edit::Add(..), Some(_)) => return Err(SwapError::Exists { name: name.to_owned() }),
-            (Edit::Replace(_) | Edit::Remove, None) => {
-                let known = processors.keys().cloned().collect();
-                return Err(SwapError::Unknown { name: name.to_owned(), known });
-            }
-            (_, current) => current.copied().unwrap_or(0) + 1,
-        };
-        let replies = Replies::new();
-        let removed = matches!(edit, Edit::Remove);
-        let order = Arc::new(Order { name: name.to_owned(), generation, edit, replies });
-        if let Err(error) = self.send(&order, Control::Prepare) {
-            // The shards that did build an instance let go of it; those that have ended cannot and need not.
-            let _ = self.send(&order, Control::Abort);
-            return Err(error);
-        }
-        self.send(&order, Control::Commit)?;
-        if removed {
-            processors.remove(name);
-        } else {
-            processors.insert(name.to_owned(), generation);
-        }
-        tracing::info!(
-            bus = self.mesh.id,
-            processor = name,
-            generation,
-            removed,
-            "processor changed"
-        );
-        Ok(())
-    }
-
-    /// Sends one step to every shard and waits for all answers.
-    fn send(&self, order: &Arc<Order>, step: fn(Arc<Order>) -> Control) -> Result<(), SwapError> {
-        for (shard, desk) in self.mesh.shards.iter().zip(&self.desks) {
-            desk.push(step(order.clone()));
-            if !shard.gate.announce_control() {
-                // The worker is past its last look. Whoever takes the record from the desk answers it.
-                decline_all(desk);
-            }
-        }
-        let mut result = Ok(());
-        for reply in order.replies.wait(self.desks.len()) {
-            match reply {
-                Reply::Done => {}
-                Reply::Closed => result = Err(SwapError::Closed),
-                Reply::Failed { shard, message } => {
-                    let processor = order.name.clone();
-                    return Err(SwapError::Factory { processor, shard, message });
-                }
-            }
-        }
-        result
     }
 
     // ---- ending ----
@@ -371,7 +316,7 @@ impl Life {
 }
 
 /// Answers the control records of a shard that will not.
-fn decline_all(desk: &Desk) {
+pub(super) fn decline_all(desk: &Desk) {
     while let Some(control) = desk.pop() {
         control.decline();
     }
@@ -385,6 +330,7 @@ fn next_id() -> u64 {
 #[cfg(all(test, not(loom)))]
 mod tests {
     use super::*;
+    use crate::worker::Control;
     use crate::{Bus, Event, EventType, Key, Processor, Reason, ShardContext};
     use std::sync::atomic::AtomicU64;
 

@@ -2,15 +2,19 @@
 
 mod affinity;
 mod builder;
+mod change;
 mod life;
 mod shutdown;
+mod swap_error;
 
 use std::fmt;
 use std::time::Duration;
 
 pub use builder::{BuildError, Builder};
+pub use change::Rollout;
 use life::Life;
 pub use shutdown::Shutdown;
+pub use swap_error::SwapError;
 
 use crate::emit::{Emitter, Link, Producer};
 use crate::event::EventType;
@@ -109,7 +113,8 @@ impl Bus {
 
     /// Replaces a processor while events flow. On each shard a new instance is built first; then, between two batches, it takes the
     /// old one's place: the old instance has seen exactly the events before, the new one sees exactly those after. The
-    /// old one is flushed and shut down. Which event types it gets stays as it is.
+    /// old one is flushed and shut down. Which event types it gets stays as it is. What the old instance
+    /// [hands over](crate::Processor::hand_over) goes to the new one; when that fails on a shard, all go back to their old instances.
     ///
     /// Blocks until all shards have switched, so a processor that is stuck holds it up.
     ///
@@ -130,7 +135,22 @@ impl Bus {
         name: &str,
         factory: impl ProcessorFactory<Form>,
     ) -> Result<(), SwapError> {
-        self.life.change(name, Edit::Replace(erase(factory)))
+        self.life.change(name, Edit::Replace(erase(factory)), Rollout::at_once())
+    }
+
+    /// As [`replace_processor`](Self::replace_processor), one shard first: see [`Rollout`].
+    ///
+    /// Blocks until all shards have switched, or the first one has been watched and switched back.
+    ///
+    /// # Errors
+    /// As there, and [`SwapError::Canary`] when the first shard did not do well.
+    pub fn replace_processor_gradually<Form>(
+        &self,
+        name: &str,
+        factory: impl ProcessorFactory<Form>,
+        rollout: Rollout,
+    ) -> Result<(), SwapError> {
+        self.life.change(name, Edit::Replace(erase(factory)), rollout)
     }
 
     /// Adds a processor behind the others while events flow. Each shard's instance sees the events after some point between two
@@ -143,7 +163,7 @@ impl Bus {
         name: &str,
         factory: impl ProcessorFactory<Form>,
     ) -> Result<(), SwapError> {
-        self.life.change(name, Edit::Add(Filter::All, erase(factory)))
+        self.life.change(name, Edit::Add(Filter::All, erase(factory)), Rollout::at_once())
     }
 
     /// As [`add_processor`](Self::add_processor), for events of these types only.
@@ -156,7 +176,7 @@ impl Bus {
         types: impl IntoIterator<Item = EventType>,
         factory: impl ProcessorFactory<Form>,
     ) -> Result<(), SwapError> {
-        self.life.change(name, Edit::Add(Filter::only(types), erase(factory)))
+        self.life.change(name, Edit::Add(Filter::only(types), erase(factory)), Rollout::at_once())
     }
 
     /// Removes a processor while events flow: its instances are flushed and shut down. Blocks as
@@ -165,7 +185,7 @@ impl Bus {
     /// # Errors
     /// When there is no processor of that name, when the bus shuts down, or on a shard's own thread.
     pub fn remove_processor(&self, name: &str) -> Result<(), SwapError> {
-        self.life.change(name, Edit::Remove)
+        self.life.change(name, Edit::Remove, Rollout::at_once())
     }
 
     /// Shuts the bus down: refuses further emits, wakes the waiting ones with their events returned, processes everything that was
@@ -189,60 +209,3 @@ impl Bus {
         Shutdown::start(self.life.clone(), deadline)
     }
 }
-
-/// Why a processor could not be changed. Nothing has changed then, except when the bus was closed in the middle of it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum SwapError {
-    /// No processor has that name.
-    Unknown {
-        /// The name.
-        name: String,
-        /// The names that exist.
-        known: Vec<String>,
-    },
-    /// A processor of that name exists already.
-    Exists {
-        /// The name.
-        name: String,
-    },
-    /// A factory failed or panicked.
-    Factory {
-        /// The processor's name.
-        processor: String,
-        /// The shard that it was built for.
-        shard: usize,
-        /// The factory's error, or the panic's message.
-        message: String,
-    },
-    /// The bus has been shut down.
-    Closed,
-    /// Called on the thread of a shard, inside a processor.
-    OnShard,
-}
-
-impl fmt::Display for SwapError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Unknown { name, known } if known.is_empty() => {
-                write!(f, "there is no processor named {name:?}; there are none at all")
-            }
-            Self::Unknown { name, known } => {
-                let known: Vec<_> = known.iter().map(|name| format!("{name:?}")).collect();
-                write!(f, "there is no processor named {name:?}; there are: {}", known.join(", "))
-            }
-            Self::Exists { name } => {
-                write!(f, "there is a processor named {name:?} already; replace it, or choose another name")
-            }
-            Self::Factory { processor, shard, message } => {
-                write!(f, "the factory of processor {processor:?} failed on shard {shard}, nothing was changed: {message}")
-            }
-            Self::Closed => f.write_str("the bus is closed"),
-            Self::OnShard => f.write_str(
-                "a processor cannot change the bus's processors, because its shard would wait for itself; do it on another thread",
-            ),
-        }
-    }
-}
-
-impl std::error::Error for SwapError {}

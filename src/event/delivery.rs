@@ -91,6 +91,21 @@ pub(crate) fn on_behalf_of<R>(hops: u8, f: impl FnOnce() -> R) -> R {
     f()
 }
 
+/// Calls `f`, also inside of a delivery; what is derived in it descends from an event of `hops` hops.
+#[cfg(all(feature = "plugin", target_os = "linux"))]
+pub(crate) fn descending_from<R>(hops: u8, f: impl FnOnce() -> R) -> R {
+    struct End(&'static [&'static Event]);
+
+    impl Drop for End {
+        fn drop(&mut self) {
+            BATCH.set(self.0);
+        }
+    }
+
+    let _end = End(BATCH.replace(&[]));
+    on_behalf_of(hops, f)
+}
+
 /// How many hops lie behind an event that is derived now on this thread: one more than its parent has.
 ///
 /// The parent is the event that the thread has turned to. When a processor has not turned to any event of its batch, the

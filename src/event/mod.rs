@@ -122,7 +122,7 @@ impl Tag {
         Self(self.0 & !(0xff << Self::HOPS) | u32::from(hops) << Self::HOPS)
     }
 
-    fn is_keyed(self) -> bool {
+    pub(crate) fn is_keyed(self) -> bool {
         self.0 & Self::KEYED != 0
     }
 }
@@ -163,6 +163,13 @@ impl Event {
 
     fn tag(&self) -> Tag {
         Tag(self.slot.tag())
+    }
+
+    /// What the header says, without a mark that a processor has turned to this event.
+    #[cfg(all(feature = "plugin", target_os = "linux"))]
+    #[inline(always)]
+    pub(crate) fn untouched_tag(&self) -> Tag {
+        self.tag()
     }
 
     /// The event's type.

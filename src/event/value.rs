@@ -221,6 +221,13 @@ impl Value {
         self.kind.map(|kind| (kind.type_name)())
     }
 
+    /// The stored type.
+    #[cfg(all(feature = "plugin", target_os = "linux"))]
+    #[inline(always)]
+    pub(crate) fn type_id(&self) -> Option<TypeId> {
+        self.kind.map(|kind| kind.type_id)
+    }
+
     /// Whether the value is stored without an allocation of its own.
     pub fn is_inline(&self) -> bool {
         self.kind.is_none_or(|kind| kind.inline)

@@ -57,6 +57,13 @@ pub(crate) fn tracked<R>(
     f()
 }
 
+/// Whether the batch that this thread delivers is to be given up: the deadline of a shutdown has passed.
+#[cfg(all(feature = "plugin", target_os = "linux"))]
+pub(crate) fn is_stopped() -> bool {
+    // SAFETY: `tracked` borrows the progress while it is set, and this thread is inside that call.
+    TRACKED.get().is_some_and(|walk| unsafe { walk.progress.as_ref() }.stop.load(Ordering::Relaxed))
+}
+
 /// Runs `f`, during which [`for_each`] on this thread reports nowhere.
 pub(crate) fn untracked<R>(f: impl FnOnce() -> R) -> R {
     let _end = EndTracking(TRACKED.replace(None));

@@ -1,16 +1,23 @@
 //! Factories: how a bus gets one processor instance per shard.
 
 use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
-use crate::processor::{Contained, Processor, ShardContext};
+use crate::processor::fault::panic_text;
+use crate::processor::{Contained, Processor, ShardContext, Upcoming};
 
 /// An error of any type, on its way to a message.
 pub(crate) type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
 /// A factory whose types have been erased.
-pub(crate) type Make =
-    Arc<dyn Fn(&ShardContext) -> Result<Box<dyn Processor>, BoxError> + Send + Sync>;
+pub(crate) type Make = Arc<dyn AnyFactory>;
+
+/// See [`Make`].
+pub(crate) trait AnyFactory: Send + Sync {
+    fn prepare(&self, upcoming: &Upcoming<'_>) -> Result<(), BoxError>;
+    fn make(&self, cx: &ShardContext) -> Result<Box<dyn Processor>, BoxError>;
+}
 
 /// Marks factories that are closures returning a processor. See [`ProcessorFactory`].
 #[derive(Debug)]
@@ -74,6 +81,16 @@ pub trait ProcessorFactory<Form = Own>: Send + Sync + 'static {
     /// Why building fails; its text becomes part of a [`BuildError`](crate::BuildError) or a [`SwapError`](crate::SwapError).
     type Error: fmt::Display;
 
+    /// Does what is slow about the coming instances. Called once before them, on the thread that builds the bus or changes its
+    /// processors, while the shards work on. The default does nothing.
+    ///
+    /// # Errors
+    /// As the factory sees fit. A failure fails the build or the change, and nothing has changed.
+    fn prepare(&self, upcoming: &Upcoming<'_>) -> Result<(), Self::Error> {
+        let _ = upcoming;
+        Ok(())
+    }
+
     /// Builds the instance for one shard.
     ///
     /// # Errors
@@ -110,10 +127,39 @@ where
 
 /// Erases a factory's types.
 pub(crate) fn erase<Form>(factory: impl ProcessorFactory<Form>) -> Make {
-    let factory = Contained::new(factory);
+    let factory = Arc::new(Contained::new(factory));
+    let prepare = {
+        let factory = factory.clone();
+        move |upcoming: &Upcoming<'_>| {
+            let call = AssertUnwindSafe(|| factory.get().prepare(upcoming));
+            match catch_unwind(call) {
+                Ok(prepared) => prepared.map_err(|error| BoxError::from(error.to_string())),
+                Err(payload) => Err(format!("panicked: {}", panic_text(payload)).into()),
+            }
+        }
+    };
     let make = move |cx: &ShardContext| match factory.get().create(cx) {
         Ok(processor) => Ok(Box::new(processor) as Box<dyn Processor>),
         Err(error) => Err(BoxError::from(error.to_string())),
     };
-    Arc::new(make)
+    Arc::new(Erased { prepare, make })
+}
+
+struct Erased<P, M> {
+    prepare: P,
+    make: M,
+}
+
+impl<P, M> AnyFactory for Erased<P, M>
+where
+    P: Fn(&Upcoming<'_>) -> Result<(), BoxError> + Send + Sync,
+    M: Fn(&ShardContext) -> Result<Box<dyn Processor>, BoxError> + Send + Sync,
+{
+    fn prepare(&self, upcoming: &Upcoming<'_>) -> Result<(), BoxError> {
+        (self.prepare)(upcoming)
+    }
+
+    fn make(&self, cx: &ShardContext) -> Result<Box<dyn Processor>, BoxError> {
+        (self.make)(cx)
+    }
 }

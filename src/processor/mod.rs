@@ -5,10 +5,13 @@ mod context;
 mod factory;
 mod fault;
 mod noop;
+mod refusal;
 
 pub use batch::for_each;
+#[cfg(all(feature = "plugin", target_os = "linux"))]
+pub(crate) use batch::is_stopped;
 pub(crate) use batch::{Track, tracked, untracked};
-pub use context::ShardContext;
+pub use context::{Flusher, ShardContext, Upcoming};
 pub(crate) use factory::{BoxError, Make, erase};
 pub use factory::{Fallible, Infallible, Own, ProcessorFactory};
 #[cfg(feature = "http")]
@@ -16,6 +19,10 @@ pub(crate) use fault::payload_text;
 pub(crate) use fault::{Contained, Hook, panic_text};
 pub use fault::{Fault, FaultPolicy, FaultSite};
 pub use noop::{NoopProcessor, NoopProcessorFactory};
+pub use refusal::Refusal;
+pub(crate) use refusal::Refused;
+
+use std::any::Any;
 
 use crate::event::Event;
 
@@ -67,6 +74,31 @@ pub trait Processor: 'static {
     /// Called exactly once, on the shard's thread, after the instance's last event: when the bus shuts down, and when the instance is
     /// replaced, removed or given up. The place to close what is open. Events emitted from here are refused once the bus is down.
     fn shutdown(&mut self) {}
+
+    /// Asked after each [`process_batch`](Self::process_batch) and each [`flush`](Self::flush): whether the call ended early, and why.
+    /// It is how a processor reports a [`Fault`] without a panic; see [`Refusal`].
+    fn refused(&mut self) -> Option<Refusal> {
+        None
+    }
+
+    /// Called when the instance is about to be replaced, flushed and between two batches: gives its successor what it has
+    /// learnt. The instance has to stay usable, because the replacement may yet be undone.
+    ///
+    /// # Errors
+    /// Text that says why the state cannot be given; the replacement is undone then.
+    fn hand_over(&mut self) -> Result<Option<Box<dyn Any>>, String> {
+        Ok(None)
+    }
+
+    /// Called on an instance that takes another one's place, before its first event, with what that one has
+    /// [handed over](Self::hand_over). The default ignores it.
+    ///
+    /// # Errors
+    /// Text that says why the state cannot be used; the replacement is undone then.
+    fn take_over(&mut self, state: Box<dyn Any>) -> Result<(), String> {
+        drop(state);
+        Ok(())
+    }
 }
 
 impl<P: Processor + ?Sized> Processor for Box<P> {
@@ -84,5 +116,17 @@ impl<P: Processor + ?Sized> Processor for Box<P> {
 
     fn shutdown(&mut self) {
         (**self).shutdown();
+    }
+
+    fn refused(&mut self) -> Option<Refusal> {
+        (**self).refused()
+    }
+
+    fn hand_over(&mut self) -> Result<Option<Box<dyn Any>>, String> {
+        (**self).hand_over()
+    }
+
+    fn take_over(&mut self, state: Box<dyn Any>) -> Result<(), String> {
+        (**self).take_over(state)
     }
 }

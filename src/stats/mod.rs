@@ -214,6 +214,8 @@ pub(crate) struct ProcessorCells {
     pub(crate) restarts: Cell,
     pub(crate) quarantined: std::sync::atomic::AtomicBool,
     pub(crate) time: Cells,
+    /// Events and failures that were taken over from a replaced instance.
+    inherited: [Cell; 2],
 }
 
 impl ProcessorCells {
@@ -227,6 +229,7 @@ impl ProcessorCells {
             restarts: Cell::default(),
             quarantined: std::sync::atomic::AtomicBool::new(false),
             time: Cells::new(),
+            inherited: Default::default(),
         };
         cells.generation.raise(generation);
         cells
@@ -239,6 +242,20 @@ impl ProcessorCells {
         self.skipped.add(old.skipped.get());
         self.restarts.add(old.restarts.get());
         self.time.take_over(&old.time);
+        self.inherited[0].add(old.events.get());
+        self.inherited[1].add(old.failures());
+    }
+
+    fn failures(&self) -> u64 {
+        self.faults.get() + self.skipped.get()
+    }
+
+    /// Events processed by this instance itself, and those that it faulted on or skipped.
+    pub(crate) fn of_its_own(&self) -> (u64, u64) {
+        let [events, failures] = &self.inherited;
+        // The sums are written before the shares of them, but by another thread.
+        let own = |sum: u64, inherited: &Cell| sum.saturating_sub(inherited.get());
+        (own(self.events.get(), events), own(self.failures(), failures))
     }
 
     pub(crate) fn snapshot(&self) -> ProcessorStats {

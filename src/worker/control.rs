@@ -4,6 +4,10 @@
 //! working. When all have succeeded, every shard switches at a batch boundary: the old instance has seen exactly the
 //! events before it, the new one sees exactly those after it. When one has failed, all drop what they built and nothing has
 //! changed.
+//!
+//! A switch can fail as well, when an instance cannot hand over its state, and a first shard may be watched before the others
+//! switch. So an old instance that has handed over, or is asked to stay (`Order::keep_old`), is kept beside the new one
+//! until the order is [finished](Control::Finish) or [undone](Control::Undo) on all shards.
 
 use std::sync::Arc as StdArc;
 
@@ -52,6 +56,8 @@ pub(crate) struct Order {
     pub(crate) name: String,
     pub(crate) generation: u64,
     pub(crate) edit: Edit,
+    /// Whether replaced instances stay until the order is finished, state or not.
+    pub(crate) keep_old: bool,
     pub(crate) replies: Replies,
 }
 
@@ -60,7 +66,12 @@ pub(crate) struct Order {
 pub(crate) enum Control {
     Prepare(Arc<Order>),
     Commit(Arc<Order>),
-    Abort(Arc<Order>),
+    /// All shards have switched: the old instance goes.
+    Finish(Arc<Order>),
+    /// Some shard could not: the old instance comes back, or what was prepared goes.
+    Undo(Arc<Order>),
+    /// Not part of an order: flush this processor.
+    Flush(StdArc<str>),
     /// Makes the worker itself panic, as a fault of this crate would.
     #[cfg(test)]
     Panic,
@@ -70,9 +81,11 @@ impl Control {
     /// Answers in place of a worker that is gone.
     pub(crate) fn decline(self) {
         match self {
-            Self::Prepare(order) | Self::Commit(order) | Self::Abort(order) => {
-                order.replies.send(Reply::Closed);
-            }
+            Self::Prepare(order)
+            | Self::Commit(order)
+            | Self::Finish(order)
+            | Self::Undo(order) => order.replies.send(Reply::Closed),
+            Self::Flush(_) => {}
             #[cfg(test)]
             Self::Panic => {}
         }
@@ -86,7 +99,9 @@ pub(crate) type Desk = Queue<Control>;
 #[derive(Debug)]
 pub(crate) enum Reply {
     Done,
-    /// The factory failed.
+    /// It has switched, and keeps the old instance until the order is finished or undone.
+    Kept,
+    /// The factory failed, or the state could not be handed over.
     Failed {
         shard: usize,
         message: String,

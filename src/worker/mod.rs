@@ -31,6 +31,7 @@ pub(crate) use merge::Merge;
 use round::value_drop_fault;
 use station::Station;
 pub(crate) use station::Supervisor;
+use swap::Former;
 
 use crate::clock;
 use crate::diagnostics;
@@ -67,6 +68,8 @@ pub(crate) struct Worker {
     stations: Vec<Station>,
     /// What a control record has prepared and not yet switched to.
     staged: Option<Station>,
+    /// What an order that is not finished can still be undone to.
+    former: Option<Former>,
     outlets: Vec<Outlet<Body>>,
     /// For each outlet, whether its producer is a shard.
     internal: Vec<bool>,
@@ -114,6 +117,7 @@ impl Worker {
             waiting: Waiting::new(strategy),
             stations: Vec::new(),
             staged: None,
+            former: None,
             outlets: Vec::new(),
             internal: Vec::new(),
             orphans: false,
@@ -385,6 +389,9 @@ impl Worker {
         }
         if let Some(staged) = self.staged.take() {
             staged.close(&self.supervisor);
+        }
+        if let Some(Former::Kept(old)) = self.former.take() {
+            old.close(&self.supervisor);
         }
         self.close_stations();
         if abandoned {

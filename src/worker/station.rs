@@ -13,8 +13,8 @@ use crate::emit::Emitter;
 use crate::event::Event;
 use crate::event::delivery::{deliver, on_behalf_of, turned_to_in};
 use crate::processor::{
-    BoxError, Fault, FaultPolicy, FaultSite, Hook, Make, Processor, ShardContext, Track,
-    panic_text, tracked, untracked,
+    BoxError, Fault, FaultPolicy, FaultSite, Flusher, Hook, Make, Processor, Refusal, Refused,
+    ShardContext, Track, panic_text, tracked, untracked,
 };
 use crate::shard::Progress;
 use crate::stats::ProcessorCells;
@@ -28,6 +28,8 @@ pub(crate) struct Supervisor {
     pub(crate) policy: FaultPolicy,
     pub(crate) hook: Option<Hook>,
     pub(crate) emitter: Emitter,
+    /// For any processor; the name is filled in for each.
+    pub(crate) flusher: Flusher,
 }
 
 impl Supervisor {
@@ -62,9 +64,10 @@ impl Supervisor {
             processor: name.to_owned(),
             generation,
             emitter: self.emitter.clone(),
+            flusher: Flusher { processor: name.into(), ..self.flusher.clone() },
         };
         let made: Result<Result<_, BoxError>, _> =
-            catch_unwind(AssertUnwindSafe(|| untracked(|| make(&context))));
+            catch_unwind(AssertUnwindSafe(|| untracked(|| make.make(&context))));
         match made {
             Ok(Ok(instance)) => Ok(instance),
             Ok(Err(error)) => Err(error.to_string()),
@@ -132,16 +135,55 @@ impl Station {
                 break;
             };
             self.dirty = true;
-            let call = || tracked(progress, track, rest.len(), || instance.process_batch(rest));
-            let Err(payload) = catch_unwind(AssertUnwindSafe(|| deliver(rest, call))) else {
-                let stopped = progress.stop.load(Relaxed);
-                let through = if stopped {
-                    turned_to_in(rest).map_or(0, |last| last + 1)
-                } else {
-                    rest.len()
-                };
-                self.cells.events.add(through as u64);
-                break;
+            let call = || {
+                deliver(rest, || {
+                    tracked(progress, track, rest.len(), || instance.process_batch(rest));
+                });
+                instance.refused()
+            };
+            let payload = match catch_unwind(AssertUnwindSafe(call)) {
+                Ok(Some(Refusal { at, what: what @ (Refused::Event(_) | Refused::Rest(_)) })) => {
+                    let at = at.min(rest.len() - 1);
+                    self.cells.events.add(at as u64);
+                    let message = match what {
+                        Refused::Event(message) => message,
+                        Refused::Rest(reason) => {
+                            self.cells.skipped.add((rest.len() - at) as u64);
+                            (start + at..events.len()).for_each(|index| _ = lost(index));
+                            if let Some(reason) = reason {
+                                self.cells.faults.add(1);
+                                self.report(supervisor, FaultSite::Process, &reason, None);
+                            }
+                            break;
+                        }
+                        Refused::Call(_) => break,
+                    };
+                    self.cells.faults.add(1);
+                    track = track.behind(at, lost(start + at));
+                    start += at + 1;
+                    on_behalf_of(rest[at].hops(), || {
+                        self.report(supervisor, FaultSite::Process, &message, Some(rest[at]));
+                    });
+                    if progress.stop.load(Relaxed) {
+                        break;
+                    }
+                    continue;
+                }
+                Ok(refusal) => {
+                    if let Some(Refusal { what: Refused::Call(message), .. }) = refusal {
+                        self.cells.faults.add(1);
+                        self.report(supervisor, FaultSite::Process, &message, None);
+                    }
+                    let stopped = progress.stop.load(Relaxed);
+                    let through = if stopped {
+                        turned_to_in(rest).map_or(0, |last| last + 1)
+                    } else {
+                        rest.len()
+                    };
+                    self.cells.events.add(through as u64);
+                    break;
+                }
+                Err(payload) => payload,
             };
             // A panic before the processor turned to any event is put on the first one: something must move on.
             let culprit = turned_to_in(rest).unwrap_or(0);
@@ -168,12 +210,61 @@ impl Station {
             return false;
         }
         let Some(instance) = &mut self.instance else { return false };
-        if let Err(payload) = catch_unwind(AssertUnwindSafe(|| untracked(|| instance.flush()))) {
-            self.cells.faults.add(1);
-            self.fault(supervisor, FaultSite::Flush, payload, None);
-            self.apply_policy(supervisor);
+        let call = || {
+            untracked(|| instance.flush());
+            instance.refused()
+        };
+        match catch_unwind(AssertUnwindSafe(call)) {
+            Ok(None) => {}
+            Ok(Some(Refusal { what, .. })) => {
+                self.cells.faults.add(1);
+                if let Refused::Event(message)
+                | Refused::Call(message)
+                | Refused::Rest(Some(message)) = what
+                {
+                    self.report(supervisor, FaultSite::Flush, &message, None);
+                }
+            }
+            Err(payload) => {
+                self.cells.faults.add(1);
+                self.fault(supervisor, FaultSite::Flush, payload, None);
+                self.apply_policy(supervisor);
+            }
         }
         true
+    }
+
+    /// Has the next flush happen although no event has come.
+    pub(super) fn want_flush(&mut self) {
+        self.dirty = true;
+    }
+
+    /// Gives `successor` what the instance hands over; whether there was anything.
+    pub(super) fn hand_over_to(&mut self, successor: &mut Self) -> Result<bool, String> {
+        let (Some(old), Some(new)) = (&mut self.instance, &mut successor.instance) else {
+            return Ok(false);
+        };
+        let call = || match untracked(|| old.hand_over())? {
+            Some(state) => untracked(|| new.take_over(state)).map(|()| true),
+            None => Ok(false),
+        };
+        catch_unwind(AssertUnwindSafe(call)).unwrap_or_else(|payload| {
+            self.cells.faults.add(1);
+            Err(format!("panicked: {}", panic_text(payload)))
+        })
+    }
+
+    /// Begins to count anew; returns what has been counted.
+    pub(super) fn renew_cells(&mut self) -> Arc<ProcessorCells> {
+        let quarantined = self.cells.quarantined.load(Relaxed);
+        let cells = ProcessorCells::new(self.name.clone(), self.generation);
+        cells.quarantined.store(quarantined, Relaxed);
+        std::mem::replace(&mut self.cells, Arc::new(cells))
+    }
+
+    /// The factory, and the generation of its instances.
+    pub(super) fn origin(&self) -> (Make, u64) {
+        (self.make.clone(), self.generation)
     }
 
     /// Flushes, shuts down and drops the instance.

@@ -3,6 +3,15 @@
 use super::Worker;
 use super::control::{Control, Edit, Filter, Order, Reply};
 use super::station::Station;
+use crate::processor::Make;
+
+/// How a switch is taken back.
+pub(super) enum Former {
+    /// By the instance that was replaced.
+    Kept(Station),
+    /// By a new instance of the old factory: the old one had no state to give and was shut down at once.
+    Gone { filter: Filter, make: Make, generation: u64 },
+}
 
 impl Worker {
     pub(super) fn carry_out(&mut self, control: Control) {
@@ -12,14 +21,22 @@ impl Worker {
                 order.replies.send(reply);
             }
             Control::Commit(order) => {
-                self.commit(&order);
+                let reply = self.commit(&order);
+                order.replies.send(reply);
+            }
+            Control::Finish(order) => {
+                self.finish(&order);
                 order.replies.send(Reply::Done);
             }
-            Control::Abort(order) => {
-                if let Some(staged) = self.staged.take() {
-                    staged.close(&self.supervisor);
+            Control::Undo(order) => {
+                let reply = self.undo(&order);
+                order.replies.send(reply);
+            }
+            Control::Flush(name) => {
+                if let Some(station) = self.stations.iter_mut().find(|known| *known.name == *name) {
+                    station.want_flush();
+                    station.flush(&self.supervisor);
                 }
-                order.replies.send(Reply::Done);
             }
             #[cfg(test)]
             Control::Panic => panic!("a fault of the worker's own"),
@@ -27,6 +44,7 @@ impl Worker {
     }
 
     fn prepare(&mut self, order: &Order) -> Reply {
+        self.former = None;
         let (filter, make) = match &order.edit {
             Edit::Add(filter, make) => (filter.clone(), make),
             Edit::Replace(make) => {
@@ -47,26 +65,94 @@ impl Worker {
     }
 
     /// Switches at a batch boundary: the old instance has seen exactly what came before, the new one sees the rest.
-    fn commit(&mut self, order: &Order) {
+    fn commit(&mut self, order: &Order) -> Reply {
         let place = self.stations.iter().position(|station| station.name == order.name);
-        let old = match (self.staged.take(), place) {
-            (Some(new), Some(place)) => Some(std::mem::replace(&mut self.stations[place], new)),
+        let reply = match (self.staged.take(), place) {
+            (Some(new), Some(place)) => self.switch(order, place, new),
             (Some(new), None) => {
                 self.stations.push(new);
-                None
+                Reply::Done
             }
-            (None, Some(place)) => Some(self.stations.remove(place)),
-            (None, None) => None,
+            (None, Some(place)) => {
+                self.stations.remove(place).close(&self.supervisor);
+                Reply::Done
+            }
+            (None, None) => Reply::Done,
         };
-        if let Some(old) = old {
+        self.publish_cells();
+        reply
+    }
+
+    fn switch(&mut self, order: &Order, place: usize, mut new: Station) -> Reply {
+        let old = &mut self.stations[place];
+        old.flush(&self.supervisor);
+        let handed = match old.hand_over_to(&mut new) {
+            Ok(handed) => handed,
+            Err(message) => {
+                new.close(&self.supervisor);
+                return Reply::Failed { shard: self.index, message };
+            }
+        };
+        let mut old = std::mem::replace(old, new);
+        if handed || order.keep_old {
+            let cells = old.renew_cells();
+            self.stations[place].cells.take_over(&cells);
+            self.former = Some(Former::Kept(old));
+            return Reply::Kept;
+        }
+        let (make, generation) = old.origin();
+        self.former = Some(Former::Gone { filter: old.filter.clone(), make, generation });
+        let cells = old.cells.clone();
+        // The old one first: it may count faults to its very end.
+        old.close(&self.supervisor);
+        self.stations[place].cells.take_over(&cells);
+        Reply::Done
+    }
+
+    fn finish(&mut self, order: &Order) {
+        if let Some(Former::Kept(old)) = self.former.take() {
             let cells = old.cells.clone();
-            // The old one first: it may count faults to its very end.
             old.close(&self.supervisor);
             if let Some(new) = self.stations.iter().find(|station| station.name == order.name) {
                 new.cells.take_over(&cells);
             }
         }
+    }
+
+    /// Puts things back as they were before the order.
+    fn undo(&mut self, order: &Order) -> Reply {
+        if let Some(staged) = self.staged.take() {
+            staged.close(&self.supervisor);
+        }
+        let place = self.stations.iter().position(|station| station.name == order.name);
+        let (Some(former), Some(place)) = (self.former.take(), place) else { return Reply::Done };
+        let mut old = match former {
+            Former::Kept(old) => old,
+            Former::Gone { filter, make, generation } => {
+                match Station::open(&self.supervisor, &order.name, filter, make, generation) {
+                    Ok(station) => station,
+                    // The new instance stays: it works, and nothing else is there.
+                    Err(message) => return Reply::Failed { shard: self.index, message },
+                }
+            }
+        };
+        let new = &mut self.stations[place];
+        new.flush(&self.supervisor);
+        // What the new instance has learnt is not lost if the old one understands it.
+        if let Err(message) = new.hand_over_to(&mut old) {
+            tracing::warn!(
+                shard = self.index,
+                processor = order.name,
+                message,
+                "the instance that came back does not know what its successor saw"
+            );
+        }
+        let new = std::mem::replace(new, old);
+        let cells = new.cells.clone();
+        new.close(&self.supervisor);
+        self.stations[place].cells.take_over(&cells);
         self.publish_cells();
+        Reply::Done
     }
 
     pub(super) fn publish_cells(&self) {

@@ -1,0 +1,292 @@
+//! Events as C structs, once per batch.
+//!
+//! The conversion of an event costs about as much as the plugin's own work on it, so it takes no detour: one comparison finds the
+//! conversion of a value when it has the type of the one before; text and numbers are pointed at or copied, nothing is rendered. A value of a
+//! type that nobody registered goes as `KEYLANE_V_OPAQUE`, and is rendered only if the plugin asks for it.
+
+mod arena;
+mod metas;
+
+use std::any::TypeId;
+use std::borrow::Cow;
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use keylane_plugin_abi::{self as abi, event_flag, value_kind};
+use serde_core::Serialize;
+
+pub(crate) use arena::Arena;
+
+use crate::clock;
+use crate::event::{Event, EventType, Value};
+
+/// What a registered type looks like to a plugin.
+pub(crate) type View = dyn for<'a> Fn(&'a Value) -> Option<&'a [u8]> + Send + Sync;
+
+/// How a value of one type is converted.
+#[derive(Clone)]
+pub(crate) enum Convert {
+    /// A predefined or plain type.
+    Native(fn(&Value, &mut abi::Event, &mut Arena)),
+    /// A type of the program's, as bytes of this kind.
+    Viewed(u8, Arc<View>),
+    Opaque,
+}
+
+impl fmt::Debug for Convert {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Native(_) => "Native",
+            Self::Viewed(..) => "Viewed",
+            Self::Opaque => "Opaque",
+        })
+    }
+}
+
+/// The conversions of all known types.
+#[derive(Debug, Clone)]
+pub(crate) struct Conversions(HashMap<TypeId, Convert>);
+
+/// Points an event at bytes that outlive the call.
+fn point(event: &mut abi::Event, kind: u8, bytes: &[u8]) {
+    match u32::try_from(bytes.len()) {
+        Ok(len) => {
+            event.value_kind = kind;
+            event.value_len = len;
+            event.value.ptr = bytes.as_ptr().cast();
+        }
+        // 4 GiB do not fit into the length; what is left is to render it, which will refuse as well.
+        Err(_) => event.value_kind = value_kind::OPAQUE,
+    }
+}
+
+fn meta_event<T>(event: &mut abi::Event, meta: *const T) {
+    event.value_kind = value_kind::META;
+    event.value_len = size_of::<T>() as u32;
+    event.value.ptr = meta.cast();
+}
+
+/// Types that a number stands for.
+macro_rules! numbers {
+    ($($kind:ident $field:ident $to:ty: $($type:ty)*;)*) => {
+        fn plain_numbers() -> Vec<(TypeId, Convert)> {
+            vec![$($({
+                fn convert(value: &Value, event: &mut abi::Event, _: &mut Arena) {
+                    if let Some(&number) = value.get::<$type>() {
+                        event.value_kind = value_kind::$kind;
+                        event.value.$field = <$to>::from(number);
+                    }
+                }
+                (TypeId::of::<$type>(), Convert::Native(convert))
+            },)*)*]
+        }
+    };
+}
+
+numbers! {
+    BOOL u64 u64: bool;
+    I64 i64 i64: i8 i16 i32 i64;
+    U64 u64 u64: u8 u16 u32 u64;
+    F64 f64 f64: f32 f64;
+}
+
+/// Types that are text or bytes.
+macro_rules! texts {
+    ($($kind:ident: $($type:ty)*;)*) => {
+        fn plain_texts() -> Vec<(TypeId, Convert)> {
+            vec![$($({
+                fn convert(value: &Value, event: &mut abi::Event, _: &mut Arena) {
+                    if let Some(bytes) = value.get::<$type>() {
+                        point(event, value_kind::$kind, AsRef::<[u8]>::as_ref(&**bytes));
+                    }
+                }
+                (TypeId::of::<$type>(), Convert::Native(convert))
+            },)*)*]
+        }
+    };
+}
+
+texts! {
+    UTF8: &'static str String Box<str>;
+    BYTES: &'static [u8] Vec<u8> Box<[u8]>;
+}
+
+fn cow(value: &Value, event: &mut abi::Event, _: &mut Arena) {
+    if let Some(text) = value.get::<Cow<'static, str>>() {
+        point(event, value_kind::UTF8, text.as_bytes());
+    }
+}
+
+fn size(value: &Value, event: &mut abi::Event, _: &mut Arena) {
+    if let Some(&number) = value.get::<usize>() {
+        event.value_kind = value_kind::U64;
+        event.value.u64 = number as u64;
+    } else if let Some(&number) = value.get::<isize>() {
+        event.value_kind = value_kind::I64;
+        event.value.i64 = number as i64;
+    }
+}
+
+impl Default for Conversions {
+    fn default() -> Self {
+        let mut all: HashMap<_, _> = plain_numbers().into_iter().collect();
+        all.extend(plain_texts());
+        all.extend(metas::all());
+        all.insert(TypeId::of::<Cow<'static, str>>(), Convert::Native(cow));
+        all.insert(TypeId::of::<usize>(), Convert::Native(size));
+        all.insert(TypeId::of::<isize>(), Convert::Native(size));
+        Self(all)
+    }
+}
+
+impl Conversions {
+    /// Registers a type as bytes of a kind.
+    pub(crate) fn view<T: Send + fmt::Debug + Serialize + 'static>(
+        &mut self,
+        kind: u8,
+        view: impl Fn(&T) -> &[u8] + Send + Sync + 'static,
+    ) {
+        let view: Arc<View> = Arc::new(move |value: &Value| value.get::<T>().map(&view));
+        self.0.insert(TypeId::of::<T>(), Convert::Viewed(kind, view));
+    }
+
+    fn find(&self, kind: TypeId) -> Convert {
+        self.0.get(&kind).cloned().unwrap_or(Convert::Opaque)
+    }
+}
+
+/// The clocks at the beginning of a batch: stamps become times by one multiplication and one addition.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Times {
+    rate: clock::Rate,
+    pub(crate) now_mono_ns: u64,
+    pub(crate) now_wall_ns: i64,
+}
+
+impl Times {
+    pub(crate) fn now() -> Self {
+        let (rate, now) = (clock::rate(), clock::now());
+        let wall = wall_nanos(clock::wall_time(now));
+        Self { rate, now_mono_ns: rate.to_nanos(now), now_wall_ns: wall }
+    }
+}
+
+/// Nanoseconds since 1970.
+pub(crate) fn wall_nanos(time: SystemTime) -> i64 {
+    match time.duration_since(UNIX_EPOCH) {
+        Ok(since) => i64::try_from(since.as_nanos()).unwrap_or(i64::MAX),
+        Err(before) => -i64::try_from(before.duration().as_nanos()).unwrap_or(i64::MAX),
+    }
+}
+
+/// Converts one batch after the other, in memory that is reused.
+#[derive(Debug)]
+pub(crate) struct Converter {
+    conversions: Arc<Conversions>,
+    /// Sorted; `None` for all types.
+    wanted: Option<Box<[EventType]>>,
+    /// The type of the value before, and its conversion.
+    last: (Option<TypeId>, Convert),
+    arena: Arena,
+    pub(crate) events: Vec<abi::Event>,
+    /// For each converted event its place in the batch; empty when all were converted.
+    places: Vec<u32>,
+}
+
+impl Converter {
+    pub(crate) fn new(conversions: Arc<Conversions>, wanted: Option<Vec<EventType>>) -> Self {
+        let wanted = wanted.map(|mut types| {
+            types.sort_unstable();
+            types.into()
+        });
+        Self {
+            conversions,
+            wanted,
+            last: (None, Convert::Opaque),
+            arena: Arena::default(),
+            events: Vec::new(),
+            places: Vec::new(),
+        }
+    }
+
+    /// Converts those events of a batch that are wanted. The first gets the number `seq`; the first `redelivered` are marked as such.
+    ///
+    /// The structs point into `batch` and into this converter, until the next call.
+    pub(crate) fn convert(
+        &mut self,
+        batch: &[&Event],
+        seq: u64,
+        redelivered: usize,
+        times: &Times,
+    ) {
+        self.arena.clear();
+        self.events.clear();
+        self.places.clear();
+        self.events.reserve(batch.len());
+        let wall_offset = times.now_wall_ns.wrapping_sub(times.now_mono_ns as i64);
+        for (place, event) in batch.iter().enumerate() {
+            // Not by the public accessors: they would mark the event as the one that the processor has turned to.
+            let (tag, body) = (event.untouched_tag(), event.body());
+            if let Some(wanted) = &self.wanted {
+                if wanted.binary_search(&tag.kind()).is_err() {
+                    continue;
+                }
+                self.places.push(place as u32);
+            }
+            let mono_ns = times.rate.to_nanos(body.stamp);
+            let mut flags = if tag.is_keyed() { event_flag::KEYED } else { 0 };
+            if self.events.len() < redelivered {
+                flags |= event_flag::REDELIVERED;
+            }
+            self.events.push(abi::Event {
+                type_id: tag.kind().code().into(),
+                value_kind: value_kind::NONE,
+                hops: tag.hops(),
+                flags,
+                key_len: 0,
+                value_len: 0,
+                seq: seq + self.events.len() as u64,
+                wall_ns: wall_offset.wrapping_add(mono_ns as i64),
+                mono_ns,
+                key_hash: body.key_hash,
+                key: std::ptr::null(),
+                value: abi::Value { u64: 0 },
+            });
+            let Some(kind) = body.value.type_id() else { continue };
+            if self.last.0 != Some(kind) {
+                self.last = (Some(kind), self.conversions.find(kind));
+            }
+            let converted = self.events.last_mut().expect("it was just pushed");
+            match &self.last.1 {
+                Convert::Native(convert) => convert(&body.value, converted, &mut self.arena),
+                Convert::Viewed(kind, view) => match view(&body.value) {
+                    Some(bytes) => point(converted, *kind, bytes),
+                    None => converted.value_kind = value_kind::OPAQUE,
+                },
+                Convert::Opaque => converted.value_kind = value_kind::OPAQUE,
+            }
+        }
+    }
+
+    /// The events of a batch, and the places in there of those that were converted, from number `from` on; without places when all were.
+    pub(crate) fn origin<'a, 'b>(
+        &self,
+        batch: &'a [&'b Event],
+        from: usize,
+    ) -> (&'a [&'b Event], Option<&[u32]>) {
+        match &self.wanted {
+            None => (&batch[from..], None),
+            Some(_) => (batch, Some(&self.places[from..])),
+        }
+    }
+
+    /// The place in the batch of converted event number `index`.
+    pub(crate) fn place(&self, index: usize) -> usize {
+        match &self.wanted {
+            None => index,
+            Some(_) => self.places.get(index).map_or(index, |&place| place as usize),
+        }
+    }
+}
