@@ -4,7 +4,7 @@ use std::future::Future;
 use std::time::Duration;
 
 use keylane::http::{AuthFailed, EventLayer, Failed, Finished, Started, Traffic};
-use keylane::{Bus, Event, EventType, Processor, ShardContext};
+use keylane::{Bus, CommonErrorMeta, Event, EventType, Processor, ShardContext};
 use tokio::sync::mpsc;
 
 /// An event, as a processor saw it.
@@ -15,6 +15,7 @@ pub(crate) enum Seen {
     Fail(Failed),
     Traffic(Traffic),
     Auth(AuthFailed),
+    Error(CommonErrorMeta),
 }
 
 /// A bus and the events that come out of it.
@@ -37,6 +38,8 @@ impl Processor for Forward {
             (Seen::Traffic(traffic.clone()), EventType::TRAFFIC, Some(traffic.id))
         } else if let Some(failed) = event.get::<AuthFailed>() {
             (Seen::Auth(failed.clone()), EventType::FAILED_AUTH, failed.request_id)
+        } else if let Some(error) = event.get::<CommonErrorMeta>() {
+            (Seen::Error(error.clone()), EventType::COMMON_ERROR, None)
         } else {
             return;
         };
@@ -101,6 +104,13 @@ impl Watched {
         match self.next().await {
             Seen::Traffic(traffic) => traffic,
             other => panic!("expected traffic, not {other:?}"),
+        }
+    }
+
+    pub(crate) async fn error(&mut self) -> CommonErrorMeta {
+        match self.next().await {
+            Seen::Error(error) => error,
+            other => panic!("expected an error, not {other:?}"),
         }
     }
 
