@@ -144,7 +144,10 @@ async fn client(seed: u64, books: Arc<Books>, addr: watch::Receiver<SocketAddr>)
     while books.starts.load(Ordering::Relaxed) < REQUESTS {
         let addr = *addr.borrow();
         match random.below(16) {
-            0 => half_closed(addr, *random.pick(&FATES)).await,
+            0 => {
+                let fate = *random.pick(&FATES);
+                half_closed(addr, fate).await;
+            }
             1 => drop(TcpStream::connect(addr).await),
             _ => {
                 let protocol = *random.pick(&PROTOCOLS);
@@ -154,7 +157,8 @@ async fn client(seed: u64, books: Arc<Books>, addr: watch::Receiver<SocketAddr>)
                     continue;
                 };
                 for _ in 0..random.below(12) {
-                    let mut request = get(&format!("/{}", *random.pick(&FATES)));
+                    let fate = *random.pick(&FATES);
+                    let mut request = get(&format!("/{fate}"));
                     *request.body_mut() = "some text for those that read".into();
                     let ask = client.ask(request);
                     if random.below(8) > 0 {

@@ -3,5 +3,6 @@
 #[path = "../http_support/mod.rs"]
 mod http_support;
 
+mod hostile;
 mod serving;
 mod shutdown;
