@@ -170,6 +170,11 @@
 //!
 //! | feature | default | what it adds |
 //! |---|---|---|
+//! | `http` | no | requests as events, access logs, status counters: `keylane::http` |
+//! | `gzip` | no | compression of responses, `keylane::http::GzipLayer` |
+//! | `serve` | no | the server loop, `keylane::http::serve`, on hyper and tokio |
+//! | `tls` | no | TLS for the server loop, by rustls |
+//! | `certificates` | no | certificates made on demand, `keylane::http::CertificateStore`, by rcgen and rustls |
 //! | `cli` | no | the `keylane` command and what it depends on; nothing for the library |
 //!
 //! Without features this crate is the bus alone.

@@ -167,7 +167,7 @@ fn inbound_id(headers: &HeaderMap, name: &HeaderName) -> Option<HeaderValue> {
 }
 
 /// Whether the client asks to leave HTTP.
-fn asks_for_upgrade<B>(request: &Request<B>) -> bool {
+pub(crate) fn asks_for_upgrade<B>(request: &Request<B>) -> bool {
     let headers = request.headers();
     request.method() == Method::CONNECT
         || headers.contains_key(UPGRADE)

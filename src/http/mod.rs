@@ -13,6 +13,22 @@
 //! | `FAILED_REQUEST` | it was not, or what was sent only reports a failure | [`Failed`] |
 //! | `TRAFFIC` | behind the end, if asked for, and at the end of a tunnel | [`Traffic`] |
 //! | `FAILED_AUTH` | an [`AuthLayer`] refused a request | [`AuthFailed`] |
+#![cfg_attr(
+    feature = "serve",
+    doc = "| `COMMON_ERROR` | a connection of a [`serve`](serve()) loop failed, outside of any request | [`CommonErrorMeta`](crate::CommonErrorMeta) with a [`ServeError`] |"
+)]
+#![cfg_attr(
+    feature = "serve",
+    doc = "| `TRAFFIC` | a connection of a [`serve`](serve()) loop is over | [`Traffic`] of the scope [`Connection`](TrafficScope::Connection) |"
+)]
+#![cfg_attr(
+    feature = "certificates",
+    doc = "| `NEW_CERTIFICATE` | a [`CertificateStore`] has made a certificate, and nobody has it yet | [`NewCertificate`] |"
+)]
+#![cfg_attr(
+    feature = "certificates",
+    doc = "| `DROP_CERTIFICATE` | a [`CertificateStore`] let go of a certificate | [`DroppedCertificate`] |"
+)]
 //!
 //! Each request has **exactly one** of `FINISH_REQUEST` and `FAILED_REQUEST`. It carries everything that is known of the request,
 //! so that nobody has to remember open ones. All events of a request have its [`RequestId`] as key: they meet in one
@@ -36,7 +52,7 @@
 //! # What cannot be seen from here
 //!
 //! * *Ended* means: handed to the server. It does not mean: received. 8 MiB in one frame are finished although the client read
-//!   64 KiB and left. What went over the wire, only the connection knows.
+//!   64 KiB and left. What went over the wire, only the connection knows: the loop of the feature `serve` counts it.
 //! * A client that leaves while a large part of its request is unread, or while another request waits behind it in the
 //!   pipeline, is not noticed before the response is written.
 //! * hyper takes a client that closes its sending half for gone, unless it is told otherwise (`half_close`).
@@ -102,6 +118,8 @@ mod auth;
 mod body;
 mod captured;
 mod catch_panic;
+#[cfg(feature = "certificates")]
+mod certificates;
 mod client_address;
 mod close_notifier;
 mod delivery;
@@ -115,6 +133,8 @@ mod replacement;
 mod request_body;
 mod request_head;
 mod request_id;
+#[cfg(feature = "serve")]
+mod server;
 mod status_counters;
 mod text_error;
 mod timeout;
@@ -125,11 +145,18 @@ pub use access_log::{
     AccessLog, AccessLogProcessor, AccessLogStats, LogFormat, LogSink, StatusMask, UnknownDirective,
 };
 pub use auth::{
-    AuthFailed, AuthFailure, AuthFuture, AuthLayer, AuthService, Authenticator, Basic, Bearer, User,
+    AuthFailed, AuthFailure, AuthFuture, AuthLayer, AuthService, Authenticator, Basic, Bearer,
+    Secrets, User,
 };
 pub use body::EventBody;
 pub use captured::Captured;
 pub use catch_panic::{CatchPanicBody, CatchPanicFuture, CatchPanicLayer, CatchPanicService};
+#[cfg(feature = "certificates")]
+#[cfg_attr(docsrs, doc(cfg(feature = "certificates")))]
+pub use certificates::{
+    CertificateAuthority, CertificateError, CertificateStore, DropCause, DroppedCertificate,
+    NewCertificate,
+};
 pub use client_address::{ClientAddr, InvalidCidr, Peer, TrustedProxies};
 pub use close_notifier::{
     CloseNotifier, CloseNotifierBody, CloseNotifierFuture, CloseNotifierLayer,
@@ -145,6 +172,9 @@ pub use replacement::ReplacedBody;
 pub use request_body::CountedBody;
 pub use request_head::{CurrentRequest, RequestHead};
 pub use request_id::RequestId;
+#[cfg(feature = "serve")]
+#[cfg_attr(docsrs, doc(cfg(feature = "serve")))]
+pub use server::{Listener, ServeError, ServeReport, Server, Serving, serve};
 pub use status_counters::{StatusCounters, StatusCounts, StatusCountsProcessor};
 pub use text_error::{TextError, text_error};
 pub use timeout::{TimedOut, TimeoutBody, TimeoutFuture, TimeoutLayer, TimeoutService};

@@ -20,7 +20,7 @@ use crate::event::{EventType, TrafficMeta};
 pub struct Traffic {
     /// What is counted.
     pub scope: TrafficScope,
-    /// The id of the request.
+    /// The id of the request, or of the connection, which has one of the same kind.
     pub id: RequestId,
     /// The peer.
     pub addr: Option<SocketAddr>,
@@ -40,6 +40,10 @@ pub enum TrafficScope {
     Request,
     /// What went through the tunnel that a request has opened, as its [`TunnelMeter`] was told.
     Tunnel,
+    /// A connection on the wire, with heads, framing and TLS, tunnel or not. Only a [`serve`](crate::http::serve()) loop can count it.
+    #[cfg(feature = "serve")]
+    #[cfg_attr(docsrs, doc(cfg(feature = "serve")))]
+    Connection,
 }
 
 impl fmt::Display for TrafficScope {
@@ -47,6 +51,8 @@ impl fmt::Display for TrafficScope {
         f.write_str(match self {
             Self::Request => "request",
             Self::Tunnel => "tunnel",
+            #[cfg(feature = "serve")]
+            Self::Connection => "connection",
         })
     }
 }

@@ -4,7 +4,7 @@ use std::future::Future;
 use std::time::Duration;
 
 use keylane::http::{AuthFailed, EventLayer, Failed, Finished, Started, Traffic};
-use keylane::{Bus, Event, EventType, Processor, ShardContext};
+use keylane::{Bus, CommonErrorMeta, Event, EventType, Processor, ShardContext};
 use tokio::sync::mpsc;
 
 /// An event, as a processor saw it.
@@ -15,6 +15,7 @@ pub(crate) enum Seen {
     Fail(Failed),
     Traffic(Traffic),
     Auth(AuthFailed),
+    Error(CommonErrorMeta),
 }
 
 /// A bus and the events that come out of it.
@@ -37,6 +38,8 @@ impl Processor for Forward {
             (Seen::Traffic(traffic.clone()), EventType::TRAFFIC, Some(traffic.id))
         } else if let Some(failed) = event.get::<AuthFailed>() {
             (Seen::Auth(failed.clone()), EventType::FAILED_AUTH, failed.request_id)
+        } else if let Some(error) = event.get::<CommonErrorMeta>() {
+            (Seen::Error(error.clone()), EventType::COMMON_ERROR, None)
         } else {
             return;
         };
@@ -63,6 +66,12 @@ impl Watched {
 
     pub(crate) async fn next(&mut self) -> Seen {
         soon(self.events.recv()).await.expect("the bus is there")
+    }
+
+    /// The next one, once the bus is shut down; `None` when there is none.
+    pub(crate) async fn poll_next(&mut self) -> Option<Seen> {
+        self.bus.shutdown_async(Duration::from_secs(60)).await;
+        self.events.try_recv().ok()
     }
 
     pub(crate) async fn start(&mut self) -> Started {
@@ -101,6 +110,13 @@ impl Watched {
         match self.next().await {
             Seen::Traffic(traffic) => traffic,
             other => panic!("expected traffic, not {other:?}"),
+        }
+    }
+
+    pub(crate) async fn error(&mut self) -> CommonErrorMeta {
+        match self.next().await {
+            Seen::Error(error) => error,
+            other => panic!("expected an error, not {other:?}"),
         }
     }
 
