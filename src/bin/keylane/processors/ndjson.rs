@@ -1,4 +1,4 @@
-//! `--processor ndjson=PATH`: every event as the line that it was.
+//! The processor `ndjson=PATH`: every event as the line that it was.
 //!
 //! The instances of all shards write to one file. Each gathers whole lines in a buffer of its own and hands it over in one locked
 //! write, so lines stay whole; and since all events of a key come to one instance, and its buffers are written in turn, the lines of a key
@@ -6,29 +6,40 @@
 
 use std::borrow::Cow;
 use std::fs::{File, OpenOptions};
-use std::io::{self, ErrorKind, IsTerminal, Write};
-use std::path::Path;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc::Sender;
+use std::io::{self, ErrorKind, IsTerminal, Read, Seek, SeekFrom, Write};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use crossbeam_utils::CachePadded;
+use keylane::ingest::{Record, printable};
 use keylane::{Event, Processor, ShardContext, for_each};
 
-use super::Notice;
-use super::diagnostics::Diagnostics;
-use super::input::record::Record;
-use super::input::source::{self, Identity, duplicate};
-use crate::printable;
+use crate::diagnostics::Diagnostics;
+use crate::source::{self, Identity, duplicate};
 
 /// How many bytes an instance gathers before it writes, as long as the shard has more to read.
 const BUFFER: usize = 64 * 1024;
 
+/// What becomes of a file that is there already.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Existing {
+    /// It is emptied, and written to until the first failure: the result of one run, without gaps.
+    Replaced,
+    /// Lines are put behind it, and after a failure the next ones are tried again: the log of a service that goes on.
+    Continued,
+}
+
+/// Called when a write has failed; `true` when whoever read has closed.
+pub(crate) type OnFailure = Arc<dyn Fn(bool) + Send + Sync>;
+
 /// A file that lines are written to.
-#[derive(Debug)]
 pub(crate) struct Output {
     /// How messages call it, fit to be printed.
     pub(crate) name: String,
+    /// The path to open again; `None` for standard output.
+    path: Option<PathBuf>,
+    existing: Existing,
     /// Which file it is, if it is a regular one.
     identity: Option<Identity>,
     /// Others may have written to it, or may yet: a pipe, a device, or a standard output that appends. Nothing in it is ours to cut off.
@@ -40,8 +51,19 @@ pub(crate) struct Output {
     seen: Box<[CachePadded<AtomicU64>]>,
     /// Events whose lines are in the file, whole.
     written: AtomicU64,
+    /// The first failure.
     failure: OnceLock<String>,
-    report: OnceLock<(Diagnostics, Sender<Notice>)>,
+    /// The last write failed.
+    failing: AtomicBool,
+    /// The file is to be opened again.
+    stale: AtomicBool,
+    report: OnceLock<(Diagnostics, OnFailure)>,
+}
+
+impl std::fmt::Debug for Output {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Output").field("name", &self.name).finish_non_exhaustive()
+    }
 }
 
 /// The part of an output that one thread uses at a time.
@@ -71,17 +93,14 @@ impl Output {
     /// # Errors
     ///
     /// What the operating system says.
-    pub(crate) fn open(path: &Path, shards: usize) -> io::Result<Self> {
+    pub(crate) fn open(path: &Path, shards: usize, existing: Existing) -> io::Result<Self> {
         let standard = path.as_os_str() == "-";
-        let file = if standard {
-            duplicate(io::stdout())?
-        } else {
-            // Not truncated yet: it may turn out to be the input.
-            OpenOptions::new().write(true).create(true).truncate(false).open(path)?
-        };
+        let file = if standard { duplicate(io::stdout())? } else { open(path, existing)? };
         let identity = Identity::of(&file.metadata()?);
         Ok(Self {
             name: if standard { "standard output".to_owned() } else { source::name(path) },
+            path: (!standard).then(|| path.to_owned()),
+            existing,
             identity,
             shared: standard || identity.is_none(),
             terminal: file.is_terminal(),
@@ -89,6 +108,8 @@ impl Output {
             seen: (0..shards).map(|_| CachePadded::default()).collect(),
             written: AtomicU64::new(0),
             failure: OnceLock::new(),
+            failing: AtomicBool::new(false),
+            stale: AtomicBool::new(false),
             report: OnceLock::new(),
         })
     }
@@ -98,22 +119,24 @@ impl Output {
         self.identity
     }
 
-    /// Empties the file and says who hears of failures. To be called once, before the first event.
+    /// Makes the file ready and says who hears of failures. To be called once, before the first event.
     ///
     /// # Errors
     ///
     /// What the operating system says.
-    pub(crate) fn begin(
-        &self,
-        diagnostics: Diagnostics,
-        notices: Sender<Notice>,
-    ) -> io::Result<()> {
-        let _ = self.report.set((diagnostics, notices));
-        let end = self.end.lock().unwrap_or_else(PoisonError::into_inner);
-        if !self.shared {
-            end.file.set_len(0)?;
+    pub(crate) fn begin(&self, diagnostics: Diagnostics, on_failure: OnFailure) -> io::Result<()> {
+        let _ = self.report.set((diagnostics, on_failure));
+        let mut end = self.end.lock().unwrap_or_else(PoisonError::into_inner);
+        match self.existing {
+            _ if self.shared => Ok(()),
+            Existing::Replaced => end.file.set_len(0),
+            Existing::Continued => end.go_on(self.path.as_deref()),
         }
-        Ok(())
+    }
+
+    /// Opens the file by its name again before the next write, as one does after it has been renamed.
+    pub(crate) fn reopen(&self) {
+        self.stale.store(true, Ordering::Release);
     }
 
     /// A factory of instances that write here.
@@ -141,11 +164,24 @@ impl Output {
         }
     }
 
-    /// Writes whole lines. After the first failure nothing is written any more: the file has no gaps.
+    /// Writes whole lines.
     fn write(&self, lines: &[u8], events: u64) {
         let mut end = self.end.lock().unwrap_or_else(PoisonError::into_inner);
-        if self.failure.get().is_some() {
+        if self.existing == Existing::Replaced && self.failure.get().is_some() {
             return;
+        }
+        if let (true, Some(path)) = (self.stale.swap(false, Ordering::Acquire), &self.path) {
+            // What cannot be opened is not closed either: the old file still takes lines.
+            match open(path, self.existing) {
+                Ok(file) => {
+                    *end = WriteEnd { file, whole: 0 };
+                    let _ = end.go_on(Some(path));
+                }
+                Err(error) => self.say(format_args!(
+                    "cannot open {} again: {error}; the old file is kept",
+                    self.name
+                )),
+            }
         }
         let (bytes, result) = write_as_far_as_possible(&mut end.file, lines);
         if let Err(error) = result {
@@ -162,18 +198,66 @@ impl Output {
         } else {
             end.whole += bytes as u64;
             self.written.fetch_add(events, Ordering::Relaxed);
+            if self.failing.swap(false, Ordering::Relaxed) {
+                self.say(format_args!("{} can be written to again", self.name));
+            }
         }
     }
 
     fn fail(&self, error: &io::Error) {
         let _ = self.failure.set(error.to_string());
-        if let Some((diagnostics, notices)) = self.report.get() {
-            let gone = error.kind() == ErrorKind::BrokenPipe;
-            let end = if gone { "reading ends" } else { "later events are counted as unwritten" };
-            diagnostics.say(format_args!("cannot write to {}: {error}; {end}", self.name));
-            let _ = notices.send(Notice::OutputFailed { gone });
+        if self.failing.swap(true, Ordering::Relaxed) {
+            return;
+        }
+        let gone = error.kind() == ErrorKind::BrokenPipe;
+        let end = match self.existing {
+            Existing::Replaced if gone => "reading ends",
+            Existing::Replaced => "later events are counted as unwritten",
+            Existing::Continued => "events are counted as unwritten until it works again",
+        };
+        self.say(format_args!("cannot write to {}: {error}; {end}", self.name));
+        if let Some((_, on_failure)) = self.report.get() {
+            on_failure(gone);
         }
     }
+
+    fn say(&self, message: std::fmt::Arguments<'_>) {
+        if let Some((diagnostics, _)) = self.report.get() {
+            diagnostics.say(message);
+        }
+    }
+}
+
+/// Opens the file at `path` without emptying it: it may turn out to be the input.
+fn open(path: &Path, existing: Existing) -> io::Result<File> {
+    let mut options = OpenOptions::new();
+    options.create(true).truncate(false);
+    match existing {
+        Existing::Replaced => options.write(true),
+        Existing::Continued => options.append(true),
+    };
+    options.open(path)
+}
+
+impl WriteEnd {
+    /// Goes on behind what is in the file, and behind the torn line that a crash may have left there.
+    fn go_on(&mut self, path: Option<&Path>) -> io::Result<()> {
+        self.whole = self.file.metadata()?.len();
+        if self.whole > 0 && path.is_some_and(|path| is_torn(path).unwrap_or(false)) {
+            self.file.write_all(b"\n")?;
+            self.whole += 1;
+        }
+        Ok(())
+    }
+}
+
+/// Whether the last line of the file has no end.
+fn is_torn(path: &Path) -> io::Result<bool> {
+    let mut file = File::open(path)?;
+    file.seek(SeekFrom::End(-1))?;
+    let mut last = [0];
+    file.read_exact(&mut last)?;
+    Ok(last != *b"\n")
 }
 
 /// Writes until all is written or something is wrong. Returns how many bytes went out.

@@ -1,13 +1,13 @@
-//! `--processor count`: events by type, and the hottest keys.
+//! The processor `count`: events by type, and the hottest keys.
 
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use keylane::ingest::Record;
 use keylane::{Event, EventType, Processor, ShardContext, for_each};
 
 use super::hot_keys::HotKeys;
-use super::input::record::Record;
 
 /// How many keys are counted one by one, over all shards. With more, the coldest are forgotten and the report says by how
 /// much the counts may be off.

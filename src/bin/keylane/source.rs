@@ -6,7 +6,7 @@ use std::os::fd::AsFd;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
-use crate::printable::plain;
+use keylane::ingest::printable::plain;
 
 /// An opened input.
 pub(crate) struct Source {
