@@ -7,10 +7,41 @@ use super::record::offset_within;
 use super::refusal::{Defect, Refusal};
 use super::rejected::{BadEvent, NAMED, Place, Rejected};
 
+/// Where the text of an event comes from.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Origin<'a> {
+    /// It is a line of the body, with this number.
+    Line(u64),
+    /// It is the body.
+    Whole(&'a [u8]),
+    /// It is an element of the array in the body, and begins at this byte.
+    Element { body: &'a [u8], index: usize, at: usize },
+    /// It was made from headers.
+    Headers,
+}
+
+impl Origin<'_> {
+    /// What is wrong with the text, and where that is for whoever sent it.
+    pub(super) fn bad(self, mut refusal: Refusal) -> BadEvent {
+        let mut line_of = |body: &[u8], at: usize| {
+            let (line, column) = line_and_column(body, at + refusal.column - 1);
+            refusal.column = column;
+            line
+        };
+        let place = match self {
+            Self::Line(line) => Place::Line(line),
+            Self::Whole(body) => Place::Line(line_of(body, 0)),
+            Self::Element { body, index, at } => Place::Element { index, line: line_of(body, at) },
+            Self::Headers => Place::Headers,
+        };
+        BadEvent { place, refusal }
+    }
+}
+
 /// The events of a body under examination: all of them if all are good, or else what is wrong with the bad ones.
 #[derive(Debug)]
 pub(super) struct Findings<'a> {
-    good: Vec<(Place, Parsed<'a>)>,
+    good: Vec<(Origin<'a>, Parsed<'a>)>,
     bad: Vec<BadEvent>,
     bad_count: usize,
     events: usize,
@@ -23,38 +54,30 @@ impl<'a> Findings<'a> {
         Self { good: Vec::new(), bad: Vec::new(), bad_count: 0, events: 0, max_event }
     }
 
-    /// Notes what became of one event of `bytes` bytes.
-    pub(super) fn add(
-        &mut self,
-        bytes: usize,
-        parse: impl FnOnce() -> Result<Parsed<'a>, Refusal>,
-        place: impl FnOnce(&mut Refusal) -> Place,
-        good_place: Place,
-    ) {
+    /// Reads one event.
+    pub(super) fn read(&mut self, origin: Origin<'a>, text: &'a [u8], forms: Forms) {
         self.events += 1;
-        let limit = self.max_event;
-        let parsed = if bytes > limit {
-            Err(Refusal { column: 1, defect: Defect::TooLong(limit) })
+        let parsed = if text.len() > self.max_event {
+            Err(Refusal { column: 1, defect: Defect::TooLong(self.max_event) })
         } else {
-            parse()
+            parse(text, forms)
         };
         match parsed {
             // Nothing will be emitted once there is a bad one.
             Ok(_) if self.bad_count > 0 => {}
-            Ok(parsed) => self.good.push((good_place, parsed)),
-            Err(mut refusal) => {
+            Ok(parsed) => self.good.push((origin, parsed)),
+            Err(refusal) => {
                 self.good.clear();
                 self.bad_count += 1;
                 if self.bad.len() < NAMED {
-                    let place = place(&mut refusal);
-                    self.bad.push(BadEvent { place, refusal });
+                    self.bad.push(origin.bad(refusal));
                 }
             }
         }
     }
 
     /// The good events, if there are no bad ones.
-    pub(super) fn finish(self) -> Result<Vec<(Place, Parsed<'a>)>, Rejected> {
+    pub(super) fn finish(self) -> Result<Vec<(Origin<'a>, Parsed<'a>)>, Rejected> {
         if self.bad_count > 0 {
             return Err(Rejected::invalid(self.bad, self.bad_count, self.events));
         }
@@ -78,12 +101,7 @@ pub(super) fn structured<'a>(
     if body.trim_ascii().is_empty() {
         return Err(Rejected::empty("the body is empty; send one CloudEvent as a JSON object"));
     }
-    let place = |refusal: &mut Refusal| {
-        let (line, column) = line_and_column(body, refusal.column - 1);
-        refusal.column = column;
-        Place::Line(line)
-    };
-    findings.add(body.len(), || parse(body, Forms::CloudEvents), place, Place::Line(1));
+    findings.read(Origin::Whole(body), body, Forms::CloudEvents);
     Ok(findings)
 }
 
@@ -92,11 +110,7 @@ pub(super) fn batched<'a>(
     body: &'a [u8],
     mut findings: Findings<'a>,
 ) -> Result<Findings<'a>, Rejected> {
-    let whole = |refusal: Refusal| {
-        let (line, column) = line_and_column(body, refusal.column - 1);
-        let refusal = Refusal { column, ..refusal };
-        Rejected::invalid(vec![BadEvent { place: Place::Line(line), refusal }], 1, 1)
-    };
+    let whole = |refusal| Rejected::invalid(vec![Origin::Whole(body).bad(refusal)], 1, 1);
     let text = std::str::from_utf8(body).map_err(|error| whole(not_utf8(body, &error)))?;
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     if !text.trim_ascii_start().starts_with('[') {
@@ -114,13 +128,7 @@ pub(super) fn batched<'a>(
     for (index, element) in elements.into_iter().enumerate() {
         let json = element.get();
         let at = shift + offset_within(text, json).unwrap_or(0);
-        let place = |refusal: &mut Refusal| {
-            let (line, column) = line_and_column(body, at + refusal.column - 1);
-            refusal.column = column;
-            Place::Element { index, line }
-        };
-        let good = Place::Element { index, line: 0 };
-        findings.add(json.len(), || parse(json.as_bytes(), Forms::CloudEvents), place, good);
+        findings.read(Origin::Element { body, index, at }, json.as_bytes(), Forms::CloudEvents);
     }
     Ok(findings)
 }
@@ -132,8 +140,7 @@ pub(super) fn ndjson<'a>(
 ) -> Result<Findings<'a>, Rejected> {
     for (number, line) in (1..).zip(body.split(|&byte| byte == b'\n')) {
         if !line.trim_ascii().is_empty() {
-            let place = Place::Line(number);
-            findings.add(line.len(), || parse(line, Forms::Both), |_| place, place);
+            findings.read(Origin::Line(number), line, Forms::Both);
         }
     }
     if findings.events == 0 {

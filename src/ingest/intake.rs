@@ -8,10 +8,10 @@ use ::http::{HeaderMap, Response, StatusCode};
 use bytes::Bytes;
 use serde_json::{Map, Value as Json};
 
-use super::body::{Findings, batched, ndjson, structured};
-use super::event::{Forms, Parsed, parse};
+use super::body::{Findings, Origin, batched, ndjson, structured};
+use super::event::{Forms, Parsed};
 use super::mode::Mode;
-use super::rejected::{BadEvent, Place, Rejected, answer, problem};
+use super::rejected::{Rejected, answer, problem};
 use super::types::TypeTable;
 use super::{Refusal, binary, in_flight};
 use crate::bus::Bus;
@@ -154,8 +154,7 @@ impl Intake {
                 json = binary::to_json(headers, body)
                     .map_err(|bad| Rejected::invalid(vec![bad], 1, 1))?;
                 let mut findings = findings;
-                let read = || parse(json.as_bytes(), Forms::CloudEvents);
-                findings.add(json.len(), read, |_| Place::Headers, Place::Headers);
+                findings.read(Origin::Headers, json.as_bytes(), Forms::CloudEvents);
                 findings
             }
         };
@@ -171,7 +170,7 @@ impl Intake {
     }
 
     /// The types of all these events; a request that is refused for one name adds none of the others.
-    fn types_of(&self, events: &[(Place, Parsed<'_>)]) -> Result<Vec<EventType>, Rejected> {
+    fn types_of(&self, events: &[(Origin<'_>, Parsed<'_>)]) -> Result<Vec<EventType>, Rejected> {
         let names = || events.iter().map(|(_, parsed)| &*parsed.type_name);
         let known: Option<Vec<_>> = {
             let types = self.types();
@@ -182,9 +181,9 @@ impl Intake {
         }
         let mut types = self.shared.types.write().unwrap_or_else(PoisonError::into_inner);
         types.intern_all(names()).map_err(|(at, defect)| {
-            let (place, parsed) = &events[at];
-            let refusal = Refusal { column: parsed.type_column, defect };
-            Rejected::invalid(vec![BadEvent { place: *place, refusal }], 1, events.len())
+            let (origin, parsed) = &events[at];
+            let bad = origin.bad(Refusal { column: parsed.type_column, defect });
+            Rejected::invalid(vec![bad], 1, events.len())
         })
     }
 }

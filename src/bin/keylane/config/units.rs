@@ -68,7 +68,7 @@ pub(crate) fn size(text: &str) -> Result<u64, String> {
 /// A size in its largest whole unit.
 pub(crate) fn show_size(bytes: u64) -> String {
     for (unit, shift) in [("GiB", 30), ("MiB", 20), ("KiB", 10)] {
-        if bytes >= 1 << shift && bytes % (1 << shift) == 0 {
+        if bytes > 0 && bytes.is_multiple_of(1 << shift) {
             return format!("{} {unit}", bytes >> shift);
         }
     }

@@ -12,6 +12,9 @@ use super::state::State;
 /// A number of a shard.
 type OfShard = fn(&ShardStats) -> u64;
 
+/// A number of a processor.
+type OfProcessor = fn(&ProcessorStats) -> u64;
+
 /// Counters and gauges of a shard: name, kind, help, value.
 const SHARD: [(&str, Kind, &str, OfShard); 10] = [
     ("keylane_bus_accepted_total", Kind::Counter, "Events that the bus accepted.", |s| s.accepted),
@@ -38,7 +41,7 @@ const SHARD: [(&str, Kind, &str, OfShard); 10] = [
 ];
 
 /// Counters and gauges of a processor on a shard.
-const PROCESSOR: [(&str, Kind, &str, fn(&ProcessorStats) -> u64); 6] = [
+const PROCESSOR: [(&str, Kind, &str, OfProcessor); 6] = [
     (
         "keylane_processor_events_total",
         Kind::Counter,
