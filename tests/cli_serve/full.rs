@@ -12,12 +12,8 @@ use crate::server::*;
 fn full_pipe(path: &Path) -> std::fs::File {
     let name = std::ffi::CString::new(text(path)).expect("no zero in it");
     // SAFETY: the name is a string that ends with a zero and lives during the call.
-    assert_eq!(
-        unsafe { libc::mkfifo(name.as_ptr(), 0o600) },
-        0,
-        "{}",
-        std::io::Error::last_os_error()
-    );
+    let made = unsafe { libc::mkfifo(name.as_ptr(), 0o600) };
+    assert_eq!(made, 0, "{}", std::io::Error::last_os_error());
     let mut pipe = OpenOptions::new()
         .read(true)
         .write(true)
