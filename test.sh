@@ -90,14 +90,72 @@ minimum_version() { cargo "+$1" check --locked --workspace --all-features --targ
 
 build() { cargo build --locked --release --workspace --all-features; }
 
+# The first command of the README: its service is started, asked what the README asks it, and ended as the README ends it.
 readme_command() {
-  local command
+  local command folder=$target/readme said address code=0
   command=$(grep -m1 '^cargo build --release' README.md)
+  mkdir -p "$folder"
+  bash -euo pipefail -c "${command%% && *}"
+  command=${command##* && }
   echo "\$ $command"
-  bash -euo pipefail -c "${command//target\/release/$target/release}" | tee "$target/first-command.txt"
-  grep -q '^lost  *nothing$' "$target/first-command.txt"
+  start_service "${command//target\/release/$target/release}" "$folder"
+  if grep -q 'Address already in use' "$folder/stderr"; then
+    echo "port 8080 is taken on this machine; once more with a free one"
+    start_service "${command//target\/release/$target/release} --listen 127.0.0.1:0" "$folder"
+  fi
+  address=$(sed -n 's|^keylane: listening on http://||p' "$folder/stderr")
+  [[ -n $address ]] || { cat "$folder/stderr"; return 1; }
+  if has curl; then ask_service "$address" || code=1; else echo "curl is not installed: nothing was asked"; fi
+  kill -INT "$service"
+  wait "$service" || { code=$?; echo "exit code $code"; }
+  cat "$folder/stdout" "$folder/stderr"
+  grep -q '^lost  *nothing$' "$folder/stderr"
+  if has curl; then grep -q '^events    849 accepted, 0 refused because the bus was full, 1 invalid$' "$folder/stderr"; fi
+  return "$code"
+}
+
+# start_service COMMAND FOLDER: starts it as $service, and waits until it listens or has ended.
+start_service() {
+  # A process that is started in the background by a script does not hear Ctrl-C unless it is told to.
+  bash -c "trap - INT; exec $1" >"$2/stdout" 2>"$2/stderr" &
+  service=$!
+  until grep -q 'listening on' "$2/stderr" || ! kill -0 "$service" 2>/dev/null; do sleep 0.1; done
+}
+
+# ask_service ADDRESS: runs the curl lines of the README and compares what comes with what the README shows.
+ask_service() {
+  local line wanted found wrong=0 try
+  local -a lines
+  mapfile -t lines < <(awk '/^```console/ {on = 1; next} /^```/ {on = 0} on' README.md)
+  local at=0
+  while ((at < ${#lines[@]})); do
+    line=${lines[at]#\$ }
+    wanted=
+    at=$((at + 1))
+    while ((at < ${#lines[@]})) && [[ ${lines[at]} != '$ '* ]]; do
+      wanted+=${lines[at]}$'\n'
+      at=$((at + 1))
+    done
+    echo "\$ $line"
+    # What is counted is counted a moment later; what is sent is sent once.
+    for ((try = 0; try < 50; try++)); do
+      found=$(bash -o pipefail -c "${line//localhost:8080/$1}")$'\n'
+      [[ $found != "$wanted" && $line == *metrics* ]] || break
+      sleep 0.1
+    done
+    diff <(printf %s "$wanted") <(printf %s "$found") || wrong=1
+  done
+  return "$wrong"
+}
+
+readme_run() {
+  local command
+  command=$(grep -m1 '^target/release/keylane run' README.md)
+  echo "\$ $command"
+  bash -euo pipefail -c "${command//target\/release/$target/release}" | tee "$target/run.txt"
+  grep -q '^lost  *nothing$' "$target/run.txt"
   # What the README shows is what comes, but for times and for the number of shards, which is that of the cores.
-  diff <(sed -n '/^types /,/distinct keys/p' README.md) <(sed -n '/^types /,/distinct keys/p' "$target/first-command.txt")
+  diff <(sed -n '/^types /,/distinct keys/p' README.md) <(sed -n '/^types /,/distinct keys/p' "$target/run.txt")
 }
 
 tests() { cargo test --locked --workspace --all-features --no-fail-fast; }
@@ -135,6 +193,7 @@ if cargo fmt --version >/dev/null 2>&1; then step "format" format; else skip "fo
 step "names in the documents" named_files
 step "build" build
 step "the README's first command" readme_command
+step "the README's keylane run" readme_run
 if cargo clippy --version >/dev/null 2>&1; then
   step "lints" lints
   ((${#deny[@]})) || skip "lints as errors" "this is Rust $compiler; warnings count with $msrv only"

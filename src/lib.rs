@@ -170,11 +170,13 @@
 //!
 //! | feature | default | what it adds |
 //! |---|---|---|
-//! | `http` | no | requests as events, access logs, status counters: `keylane::http` |
+//! | `http` | no | requests as events, access logs, status counters, deadlines, panics: `keylane::http` |
 //! | `gzip` | no | compression of responses, `keylane::http::GzipLayer` |
 //! | `serve` | no | the server loop, `keylane::http::serve`, on hyper and tokio |
 //! | `tls` | no | TLS for the server loop, by rustls |
 //! | `certificates` | no | certificates made on demand, `keylane::http::CertificateStore`, by rcgen and rustls |
+//! | `ingest` | no | CloudEvents and NDJSON out of HTTP requests: `keylane::ingest` |
+//! | `plugin` | no | processors from shared libraries: `keylane::plugin`, on Linux |
 //! | `cli` | no | the `keylane` command and what it depends on; nothing for the library |
 //!
 //! Without features this crate is the bus alone.
@@ -189,6 +191,9 @@ mod event;
 #[cfg(feature = "http")]
 #[cfg_attr(docsrs, doc(cfg(feature = "http")))]
 pub mod http;
+#[cfg(feature = "ingest")]
+#[cfg_attr(docsrs, doc(cfg(feature = "ingest")))]
+pub mod ingest;
 mod key;
 #[cfg(loom)]
 #[doc(hidden)]

@@ -24,7 +24,7 @@ fn a_bad_line_is_reported_counted_and_stops_nothing() {
     let said: Vec<_> = ended.stderr.lines().collect();
     let expected = [
         "keylane: standard input: line 2, column 1: not JSON: expected value, near \"hello\"",
-        "keylane: standard input: line 4, column 1: an event is a JSON object, but this line is an array",
+        "keylane: standard input: line 4, column 1: an event is a JSON object, but this is an array",
         "keylane: standard input: line 5, column 19: \"key\" must be a string, not the number 17",
         "keylane: standard input: line 6, column 1: neither a CloudEvent (no \"specversion\") nor {\"type\",\"key\",\"data\"} (no \"key\")",
         "keylane: standard input: line 7, column 1: \"source\" is missing; a CloudEvent has specversion, id, source and type",
@@ -89,7 +89,7 @@ fn a_line_without_an_end_costs_bounded_memory() {
     assert_eq!(report["input"]["lines"], 3);
     assert_eq!(
         String::from_utf8_lossy(&output.stderr),
-        "keylane: standard input: line 2, column 1048577: the line is longer than 1048576 bytes; raise --max-line to read it\n"
+        "keylane: standard input: line 2, column 1048577: the event is longer than 1048576 bytes; raise --max-line to read it\n"
     );
 }
 

@@ -1,12 +1,21 @@
 //! The `keylane` command: events from files and pipes, through the bus.
 //!
 //! ```text
+//! keylane serve           take events over HTTP, process them by key, and tell about it
 //! keylane run FILE|-      read events, process them by key, report
 //! ```
 
+mod bus_flags;
+mod config;
+mod config_file;
+mod diagnostics;
 mod exit;
-mod printable;
+mod interrupt;
+mod processors;
 mod run;
+mod serve;
+mod source;
+mod tables;
 
 use std::process::ExitCode;
 
@@ -22,11 +31,13 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    Serve(serve::Args),
     Run(run::Args),
 }
 
 fn main() -> ExitCode {
     match Cli::parse().command {
+        Command::Serve(args) => serve::serve(&args).into(),
         Command::Run(args) => run::run(&args).into(),
     }
 }

@@ -1,20 +1,14 @@
 //! `keylane run`: an input of events, read by reader threads, routed by key, processed on shards, and reported.
 //!
-//! `args` (what is asked for) -> `input` (bytes to records) -> `readers` and `turns` (records to the bus, in order) -> the bus -> `count`, `ndjson`
-//! (processors) -> `report`. Beside them `progress` and `diagnostics` (standard error) and `interrupt` (Ctrl-C).
+//! `args` (what is asked for) -> `chunks` (bytes to lines) -> `readers` and `turns` (lines to records to the bus, in order) -> the bus -> the
+//! processors -> `report`. Beside them `progress`, on standard error.
 
 mod args;
-mod count;
-mod diagnostics;
-mod hot_keys;
-mod input;
-mod interrupt;
-mod ndjson;
+mod chunks;
 mod progress;
 mod readers;
 mod report;
 mod turns;
-mod types;
 
 use std::io::{self, Write};
 use std::sync::Arc;
@@ -22,19 +16,21 @@ use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
 pub(crate) use args::Args;
-use args::Spec;
-use count::Counts;
-use diagnostics::Diagnostics;
+use args::Settings;
+use chunks::{Chunks, ReadError};
 use indicatif::ProgressBar;
-use input::chunks::{Chunks, ReadError};
-use input::source::{Identity, Source, duplicate};
-use keylane::{Bus, FaultPolicy, NoopProcessorFactory, ShutdownReport};
-use ndjson::Output;
+use keylane::{Bus, ShutdownReport};
 use readers::{Plan, Readers};
 use report::Report;
 use turns::End;
 
+use crate::config_file;
+use crate::diagnostics::Diagnostics;
 use crate::exit::Exit;
+use crate::interrupt::{self, Request};
+use crate::processors::Processors;
+use crate::processors::ndjson::{Existing, OnFailure};
+use crate::source::{self, Source, duplicate};
 
 /// What the threads of a run tell the main thread.
 #[derive(Debug, Clone, Copy)]
@@ -61,105 +57,75 @@ pub(crate) fn run(args: &Args) -> Exit {
 /// Everything that is opened before the first event: what can go wrong here ends the run with nothing lost.
 struct Run<'a> {
     args: &'a Args,
-    shards: usize,
+    settings: Settings,
     source: Source,
-    outputs: Vec<Arc<Output>>,
+    processors: Processors,
 }
 
 impl<'a> Run<'a> {
     /// Opens the input and the outputs, and changes nothing.
     fn prepare(args: &'a Args) -> Result<Self, String> {
-        let source = Source::open(&args.file)
-            .map_err(|error| format!("cannot read {}: {error}", input::source::name(&args.file)))?;
-        let shards = args.shards.map_or_else(default_shards, usize::from);
-        let mut outputs: Vec<Arc<Output>> = Vec::new();
-        for (index, spec) in args.processors.iter().enumerate() {
-            if args.processors[..index].contains(spec) {
-                return Err(format!("the processor {} is asked for twice", spec.name()));
-            }
-            let Spec::Ndjson(path) = spec else { continue };
-            let name = input::source::name(path);
-            let output = Output::open(path, shards)
-                .map_err(|error| format!("cannot write to {name}: {error}"))?;
-            if let Some(identity) = output.identity() {
-                let other = if source.identity == Some(identity) {
-                    Some("the input; choose another file")
-                } else if outputs.iter().any(|other| other.identity() == Some(identity)) {
-                    Some("another output of this run; choose another file")
-                } else if path.as_os_str() != "-" && standard_output() == Some(identity) {
-                    Some("standard output, where the report goes; say ndjson=- to write there")
-                } else {
-                    None
-                };
-                if let Some(other) = other {
-                    return Err(format!("cannot write to {name}: it is {other}"));
-                }
-            }
-            outputs.push(Arc::new(output));
+        let (config, file) = config_file::load(args.bus.config.as_deref())?;
+        let settings = args.settings(&config);
+        if let Some(file) = file.filter(|_| args.bus.config.is_none() && !args.quiet) {
+            Diagnostics::around(ProgressBar::hidden())
+                .say(format_args!("configuration {}", source::name(&file)));
         }
-        Ok(Self { args, shards, source, outputs })
+        let source = Source::open(&args.file)
+            .map_err(|error| format!("cannot read {}: {error}", source::name(&args.file)))?;
+        let input = source.identity.map(|identity| (identity, "the input"));
+        let processors = Processors::open(&settings.bus, Existing::Replaced, input.as_slice())?;
+        Ok(Self { args, settings, source, processors })
     }
 
     /// Builds the bus and starts to read.
     fn start(self) -> Result<Running<'a>, String> {
-        let Self { args, shards, source, outputs } = self;
+        let Self { args, settings, source, processors } = self;
         let bar = progress::line(!args.json && !args.quiet, source.size);
         let diagnostics = Diagnostics::around(bar.clone());
         let (sender, notices) = mpsc::channel();
+        let bus = processors
+            .builder(&settings.bus, &diagnostics)
+            .build()
+            .map_err(|error| error.to_string())?;
 
-        let counts = args.processors.contains(&Spec::Count).then(|| Counts::new(shards));
-        let of_faults = diagnostics.clone();
-        let mut builder = Bus::builder()
-            .shards(shards)
-            .capacity(args.capacity)
-            .wait(args.wait.into())
-            // A restarted instance would have forgotten what it held.
-            .fault_policy(FaultPolicy::Skip)
-            .on_fault(move |fault| of_faults.say(fault));
-        let mut next_output = outputs.iter();
-        for spec in &args.processors {
-            builder = match (spec, &counts, next_output.as_slice().first()) {
-                (Spec::Count, Some(counts), _) => builder.processor(spec.name(), counts.factory()),
-                (Spec::Ndjson(_), _, Some(output)) => {
-                    next_output.next();
-                    builder.processor(spec.name(), output.factory())
-                }
-                _ => builder.processor(spec.name(), NoopProcessorFactory),
-            };
-        }
-        let bus = builder.build().map_err(|error| error.to_string())?;
-
-        interrupt::listen(sender.clone())
+        let of_signals = sender.clone();
+        let hear = move |request| {
+            if let Request::End(signal) = request {
+                let _ = of_signals.send(Notice::Signal(signal));
+            }
+        };
+        interrupt::listen(false, hear)
             .map_err(|error| format!("cannot listen for Ctrl-C: {error}"))?;
-        for output in &outputs {
-            output
-                .begin(diagnostics.clone(), sender.clone())
-                .map_err(|error| format!("cannot empty {}: {error}", output.name))?;
-        }
+        let of_outputs = sender.clone();
+        let on_failure: OnFailure = Arc::new(move |gone| {
+            let _ = of_outputs.send(Notice::OutputFailed { gone });
+        });
+        processors.begin(&diagnostics, &on_failure)?;
         if Source::is_typed(&args.file) && !args.quiet {
             diagnostics.say("reading events from the terminal; Ctrl-D ends them");
         }
         let plan = Plan {
-            chunks: Chunks::new(source.reader, args.max_line as usize),
+            chunks: Chunks::new(source.reader, settings.max_line),
             input_name: source.name.clone(),
-            max_line: args.max_line as usize,
-            in_flight: args.in_flight,
-            max_types: args.max_types as usize,
-            strict: args.strict,
+            max_line: settings.max_line,
+            in_flight: settings.in_flight,
+            max_types: settings.max_types,
+            strict: settings.strict,
             diagnostics: diagnostics.clone(),
             done: sender,
         };
         let started = Instant::now();
-        let producers = (0..args.producers).map(|_| bus.producer()).collect();
+        let producers = (0..settings.producers).map(|_| bus.producer()).collect();
         let readers = Readers::start(plan, producers)
-            .map_err(|error| format!("cannot start {} readers: {error}", args.producers))?;
+            .map_err(|error| format!("cannot start {} readers: {error}", settings.producers))?;
         Ok(Running {
             args,
+            settings,
             input_name: source.name,
             bus,
             readers,
-            counts,
-            outputs,
+            processors,
             bar,
             diagnostics,
             notices,
@@ -168,24 +134,14 @@ impl<'a> Run<'a> {
     }
 }
 
-/// How many shards there are if nobody says: one for each core.
-fn default_shards() -> usize {
-    std::thread::available_parallelism().map_or(1, usize::from)
-}
-
-/// Which file standard output is, if it is a regular one.
-fn standard_output() -> Option<Identity> {
-    Identity::of(&duplicate(io::stdout()).ok()?.metadata().ok()?)
-}
-
 /// A run under way.
 struct Running<'a> {
     args: &'a Args,
+    settings: Settings,
     input_name: String,
     bus: Bus,
     readers: Readers,
-    counts: Option<Arc<Counts>>,
-    outputs: Vec<Arc<Output>>,
+    processors: Processors,
     bar: ProgressBar,
     diagnostics: Diagnostics,
     notices: Receiver<Notice>,
@@ -235,14 +191,14 @@ impl Running<'_> {
             seconds,
             shutdown,
             stats,
-            counts: self.counts.as_deref().map(|counts| (counts, &types)),
-            top: self.args.top as usize,
-            outputs: self.outputs.iter().map(|output| output.written()).collect(),
+            counts: self.processors.counts().map(|counts| (counts, &types)),
+            top: self.settings.top,
+            outputs: self.processors.written(),
         });
         let exit = report.exit();
         let text = if self.args.json { report.to_json() } else { report.to_string() };
         // Standard output may be where the events go; a report among them would be a bad line.
-        let to_stdout = !self.args.processors.iter().any(Spec::is_standard_output);
+        let to_stdout = !self.processors.use_standard_output();
         match print(&text, to_stdout) {
             Ok(()) => exit,
             Err(error) => {
@@ -283,7 +239,7 @@ impl Running<'_> {
                     interrupt::name(signal)
                 ));
             }
-            Notice::OutputFailed { gone } if gone || self.args.strict => cause.output = true,
+            Notice::OutputFailed { gone } if gone || self.settings.strict => cause.output = true,
             Notice::OutputFailed { .. } => return false,
         }
         self.readers.stop();
@@ -294,7 +250,7 @@ impl Running<'_> {
     ///
     /// A run that nobody interrupts waits as long as its processors take: a reader of its output may well pause.
     fn drain(&self, cause: &mut Cause) -> ShutdownReport {
-        let patience = Duration::from_secs(self.args.drain_timeout);
+        let patience = self.settings.bus.drain_timeout;
         let mut deadline = cause.signal.map(|_| Instant::now() + patience);
         let mut pause = Duration::from_micros(100);
         loop {

@@ -11,16 +11,13 @@ use std::sync::mpsc::Sender;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use keylane::ingest::{Defect, Parsed, TypeTable, in_flight, parse_line};
 use keylane::{EventType, Key, Producer, Value};
 
 use super::Notice;
-use super::diagnostics::Diagnostics;
-use super::input::chunks::{Chunk, Chunks};
-use super::input::in_flight;
-use super::input::line::{Parsed, parse_line};
-use super::input::refusal::{LineError, Reason};
+use super::chunks::{Chunk, Chunks};
 use super::turns::{End, Ticket, Turns};
-use super::types::TypeTable;
+use crate::diagnostics::Diagnostics;
 
 /// What was read so far. Every line is blank, bad, accepted or refused.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -236,24 +233,24 @@ impl Shared {
         let mut desk = self.desk.lock().unwrap_or_else(PoisonError::into_inner);
         let Desk { types, tally } = &mut *desk;
         let mut messages = String::new();
-        let mut bad = |tally: &mut Tally, number: u64, error: &LineError| {
+        let mut bad = |tally: &mut Tally, number: u64, column: usize, defect: &Defect| {
             tally.bad += 1;
-            let LineError { column, reason } = error;
-            let name = &self.plan.input_name;
-            let _ = writeln!(messages, "keylane: {name}: line {number}, column {column}: {reason}");
+            let (name, remedy) = (&self.plan.input_name, remedy(defect));
+            let _ = writeln!(
+                messages,
+                "keylane: {name}: line {number}, column {column}: {defect}{remedy}"
+            );
         };
         for (number, line) in lines.0 {
             tally.lines += 1;
             let before = tally.bad;
             match line {
                 Line::Blank => tally.blank += 1,
-                Line::Bad(error) => bad(tally, number, &error),
-                Line::Event(Parsed { type_name, type_column, record }, key) => {
+                Line::Bad(column, defect) => bad(tally, number, column, &defect),
+                Line::Event(Parsed { type_name, type_column, record, .. }, key) => {
                     match types.intern(&type_name) {
                         Ok(kind) => batch.push((kind, Value::new(record), key)),
-                        Err(reason) => {
-                            bad(tally, number, &LineError { column: type_column, reason });
-                        }
+                        Err(defect) => bad(tally, number, type_column, &defect),
                     }
                 }
             }
@@ -278,19 +275,27 @@ impl Shared {
     }
 }
 
+/// What to do about a bad line that a limit of this command made bad.
+fn remedy(defect: &Defect) -> &'static str {
+    match defect {
+        Defect::TooLong(_) => "; raise --max-line to read it",
+        Defect::TooManyTypes { .. } => "; raise --max-types",
+        _ => "",
+    }
+}
+
 /// The lines of a chunk, parsed.
 struct Lines<'a>(Vec<(u64, Line<'a>)>);
 
 enum Line<'a> {
     Blank,
-    Bad(LineError),
+    Bad(usize, Defect),
     Event(Parsed<'a>, Key),
 }
 
 impl<'a> Lines<'a> {
     fn of(chunk: &'a Chunk, max_line: usize) -> Self {
-        let too_long =
-            || Line::Bad(LineError { column: max_line + 1, reason: Reason::TooLong(max_line) });
+        let too_long = || Line::Bad(max_line + 1, Defect::TooLong(max_line));
         let mut lines = Vec::new();
         let mut rest = chunk.lines.as_slice();
         while !rest.is_empty() {
@@ -307,7 +312,7 @@ impl<'a> Lines<'a> {
                         let key = Key::from(parsed.record.key());
                         Line::Event(parsed, key)
                     }
-                    Err(error) => Line::Bad(error),
+                    Err(refusal) => Line::Bad(refusal.column, refusal.defect),
                 }
             };
             lines.push((chunk.first_line + lines.len() as u64, parsed));

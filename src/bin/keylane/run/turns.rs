@@ -6,7 +6,7 @@
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::input::chunks::ReadError;
+use super::chunks::ReadError;
 
 /// How the reading ended.
 #[derive(Debug)]

@@ -4,18 +4,18 @@
 
 mod text;
 
+use keylane::ingest::{TypeTable, printable};
 use keylane::{ShutdownReport, Stats, Summary};
 use serde::Serialize;
 
-use super::count::{Counts, Hottest};
-use super::input::chunks::ReadError;
-use super::ndjson::Written;
+use super::Cause;
+use super::chunks::ReadError;
 use super::readers::Tally;
 use super::turns::End;
-use super::types::TypeTable;
-use super::{Cause, interrupt};
 use crate::exit::Exit;
-use crate::printable;
+use crate::interrupt;
+use crate::processors::count::{Counts, Hottest};
+use crate::processors::ndjson::Written;
 
 /// What a report is made of.
 pub(crate) struct Facts<'a> {

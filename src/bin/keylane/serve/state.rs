@@ -1,0 +1,135 @@
+//! What a running server consists of, for everybody who tells about it.
+
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant, SystemTime};
+
+use keylane::http::{AccessLog, EventLayer, Losses, Serving, StatusCounters};
+use keylane::ingest::Intake;
+use keylane::{Bus, Stats};
+
+use super::args::Settings;
+use super::durations::Durations;
+use crate::processors::Processors;
+
+/// A running server.
+#[derive(Debug)]
+pub(crate) struct State {
+    pub(crate) settings: Settings,
+    pub(crate) bus: Bus,
+    pub(crate) intake: Intake,
+    pub(crate) processors: Processors,
+    /// The layer that all requests go through.
+    pub(crate) layer: EventLayer,
+    /// `None` when there is no access log.
+    pub(crate) log: Option<AccessLog>,
+    pub(crate) statuses: StatusCounters,
+    pub(crate) durations: Durations,
+    pub(crate) started: SystemTime,
+    pub(crate) since: Instant,
+    draining: AtomicBool,
+    /// The loop that accepts connections, from the beginning to the shutdown.
+    serving: Mutex<Option<Serving>>,
+}
+
+/// Numbers about connections.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Connections {
+    pub(crate) open: usize,
+    pub(crate) accepted: u64,
+    /// Events about connections that found no room.
+    pub(crate) lost_events: u64,
+}
+
+/// The parts that [`State::new`] puts together.
+pub(crate) struct Parts {
+    pub(crate) settings: Settings,
+    pub(crate) bus: Bus,
+    pub(crate) intake: Intake,
+    pub(crate) processors: Processors,
+    pub(crate) layer: EventLayer,
+    pub(crate) log: Option<AccessLog>,
+    pub(crate) statuses: StatusCounters,
+    pub(crate) durations: Durations,
+}
+
+impl State {
+    /// A server that begins now.
+    pub(crate) fn new(parts: Parts) -> Self {
+        let Parts { settings, bus, intake, processors, layer, log, statuses, durations } = parts;
+        Self {
+            settings,
+            bus,
+            intake,
+            processors,
+            layer,
+            log,
+            statuses,
+            durations,
+            started: SystemTime::now(),
+            since: Instant::now(),
+            draining: AtomicBool::new(false),
+            serving: Mutex::new(None),
+        }
+    }
+
+    /// How long it has been running.
+    pub(crate) fn uptime(&self) -> Duration {
+        self.since.elapsed()
+    }
+
+    /// Opens the log and the outputs again. Waits for nobody.
+    pub(crate) fn reopen(&self) {
+        if let Some(log) = &self.log {
+            log.reopen();
+        }
+        self.processors.reopen();
+    }
+
+    /// Where it listens, if it does.
+    pub(crate) fn local_addr(&self) -> Option<SocketAddr> {
+        let serving = self.serving.lock().unwrap_or_else(PoisonError::into_inner);
+        serving.as_ref().and_then(Serving::local_addr)
+    }
+
+    /// Whether it is about to end.
+    pub(crate) fn is_draining(&self) -> bool {
+        self.draining.load(Ordering::Acquire)
+    }
+
+    /// From now on it is about to end.
+    pub(crate) fn drain(&self) {
+        self.draining.store(true, Ordering::Release);
+    }
+
+    /// Numbers of the bus.
+    pub(crate) fn stats(&self) -> Stats {
+        self.bus.stats()
+    }
+
+    /// Events about requests that found no room.
+    pub(crate) fn losses(&self) -> Losses {
+        self.layer.losses()
+    }
+
+    /// Keeps the loop that accepts connections, so that its numbers can be told.
+    pub(crate) fn keep(&self, serving: Serving) {
+        *self.serving.lock().unwrap_or_else(PoisonError::into_inner) = Some(serving);
+    }
+
+    /// Gives the loop back, to be shut down.
+    pub(crate) fn take_serving(&self) -> Option<Serving> {
+        self.serving.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
+    /// Numbers about connections; none once the loop was taken back.
+    pub(crate) fn connections(&self) -> Option<Connections> {
+        let serving = self.serving.lock().unwrap_or_else(PoisonError::into_inner);
+        serving.as_ref().map(|serving| Connections {
+            open: serving.connections(),
+            accepted: serving.accepted(),
+            lost_events: serving.losses(),
+        })
+    }
+}
