@@ -14,7 +14,6 @@ use hdrhistogram::Histogram;
 use super::Plan;
 use crate::contender::{Card, Role};
 use crate::cpu::{process_cpu, thread_cpu};
-use crate::measure::interleave;
 use crate::report::{Scenario, Table};
 use client::Closed;
 use observed::{Observed, ways, with_a_sleeper};
@@ -57,15 +56,15 @@ pub(super) fn run(plan: &Plan) -> Result<Scenario, String> {
     );
     scenario.tables.push(requests(plan)?);
     scenario.tables.push(beside_a_sleeper(plan)?);
-    Ok(scenario.done())
+    Ok(scenario.done(plan))
 }
 
 fn requests(plan: &Plan) -> Result<Table, String> {
     let mut ways = ways();
     ways.retain(|(card, _)| card.name == "bare" || plan.admits(card));
-    eprintln!("http: {} contenders, {} rounds and one more", ways.len(), plan.rounds);
+    eprintln!("http: {} contenders, {} rounds and one more", ways.len(), plan.rounds.count);
     let asked = plan.events(REQUESTS);
-    let rounds = interleave(ways.len(), plan.rounds, |index| {
+    let rounds = plan.rounds.interleave(ways.len(), |index| {
         let (card, start) = &ways[index];
         serve(start()?, asked).map_err(|error| format!("http, {}: {error}", card.name))
     })?;
@@ -135,9 +134,9 @@ fn beside_a_sleeper(plan: &Plan) -> Result<Table, String> {
     eprintln!(
         "http, slow processor: {} contenders, {} rounds and one more",
         ways.len(),
-        plan.rounds
+        plan.rounds.count
     );
-    let rounds = interleave(ways.len(), plan.rounds, |index| {
+    let rounds = plan.rounds.interleave(ways.len(), |index| {
         let (name, _, start) = ways[index];
         let observed = start()?;
         let delays = client::on_schedule(observed.server().address, requests, interval);
