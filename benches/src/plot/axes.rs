@@ -68,6 +68,17 @@ impl Panel {
     }
 }
 
+/// A step that gives four to eight ticks.
+pub(super) fn step(highest: f64) -> f64 {
+    let rough = highest / 5.0;
+    let ten = 10_f64.powf(rough.log10().floor());
+    [1.0, 2.0, 5.0, 10.0]
+        .map(|factor| factor * ten)
+        .into_iter()
+        .find(|step| *step >= rough)
+        .unwrap_or(ten)
+}
+
 /// Labels beside the ends of curves, moved apart so that none covers another. Takes and returns heights, in the same order.
 pub(super) fn apart(heights: &[f64], distance: f64, bottom: f64) -> Vec<f64> {
     let mut order: Vec<usize> = (0..heights.len()).collect();

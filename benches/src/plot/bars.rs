@@ -1,5 +1,6 @@
 //! Costs as bars made of parts.
 
+use super::axes::step;
 use super::svg::{Anchor, FADED, GRID, INK, Svg};
 use crate::contender::Role;
 use crate::report::{Report, Scenario};
@@ -12,8 +13,8 @@ const ROW: f64 = 44.0;
 const HASH: (&str, &str) = ("hash of the key", "#6e7781");
 const STAMP: (&str, &str) = ("ordered time stamp", "#afb8c1");
 const OWN: (&str, &str) = ("keylane's own part", "#0550ae");
-const LINE: (&str, &str) = ("way to the other core, and waiting for it", "#80ccff");
-const CHANNEL: (&str, &str) = ("the channel, and its way to the other core", "#fb8f44");
+const LINE: (&str, &str) = ("way to the other core", "#80ccff");
+const CHANNEL: (&str, &str) = ("channel, with that way", "#fb8f44");
 const PATH: (&str, &str) = ("on the server's thread", "#0550ae");
 const BESIDE: (&str, &str) = ("on other threads", "#80ccff");
 
@@ -81,11 +82,12 @@ fn draw(title: &str, reading: &str, unit: &str, bars: &[Bar], foot: &str) -> Str
         x += 36.0 + 6.6 * what.chars().count() as f64;
     }
     let bottom = TOP + ROW * bars.len() as f64;
-    for tick in 0..=4 {
-        let value = longest * f64::from(tick) / 4.0;
+    let step = step(longest);
+    for tick in 0..=(longest / step).floor() as u32 {
+        let value = step * f64::from(tick);
         let x = LEFT + value * scale;
         svg.line((x, TOP - 8.0), (x, bottom), GRID, "");
-        svg.text(x, bottom + 16.0, Anchor::Middle, 11.0, INK, &short(value));
+        svg.text(x, bottom + 16.0, Anchor::Middle, 11.0, INK, &format!("{value:.0}"));
     }
     svg.text(LEFT + WIDTH / 2.0, bottom + 34.0, Anchor::Middle, 12.0, FADED, unit);
     for (line, (label, parts)) in bars.iter().enumerate() {

@@ -1,6 +1,6 @@
 //! What an event costs as one thing grows, a panel for each thing.
 
-use super::axes::{Axis, Panel, Scale};
+use super::axes::{Axis, Panel, Scale, step};
 use super::svg::{Anchor, FADED, OURS, Svg};
 use crate::report::{Curve, Scenario};
 
@@ -88,17 +88,6 @@ fn panel(
         let (shift, anchor) = if last { (-4.0, Anchor::End) } else { (6.0, Anchor::Start) };
         svg.text(right + shift, height - 9.0, anchor, 11.0, FADED, &format!("{y:.0}"));
     }
-}
-
-/// A step that gives four to eight ticks.
-fn step(highest: f64) -> f64 {
-    let rough = highest / 5.0;
-    let ten = 10_f64.powf(rough.log10().floor());
-    [1.0, 2.0, 5.0, 10.0]
-        .map(|factor| factor * ten)
-        .into_iter()
-        .find(|step| *step >= rough)
-        .unwrap_or(ten)
 }
 
 fn count(value: f64) -> String {
