@@ -10,6 +10,7 @@ mod machine;
 mod measure;
 mod plot;
 mod report;
+mod rounds;
 mod scenario;
 mod workload;
 
@@ -22,6 +23,7 @@ use clap::{Parser, ValueEnum};
 
 use machine::Machine;
 use report::Report;
+use rounds::Rounds;
 use scenario::{Name, Plan};
 use workload::{Keys, Shape};
 
@@ -43,6 +45,10 @@ struct Arguments {
     /// Rounds that count; one more goes before each cell [default: 5, quick: 1]
     #[arg(long, value_parser = clap::value_parser!(u16).range(1..))]
     rounds: Option<u16>,
+
+    /// Repeats rounds during which others took more than so many per cent of the machine
+    #[arg(long)]
+    calm: Option<f64>,
 
     /// Events per round over all producers, instead of each scenario's own number
     #[arg(long, value_parser = clap::value_parser!(u64).range(1..))]
@@ -140,9 +146,10 @@ fn measure(arguments: Arguments, earlier: Option<Report>) -> Result<Report, Stri
     } else {
         arguments.scenarios
     };
+    let rounds = arguments.rounds.map_or(if arguments.quick { 1 } else { 5 }, usize::from);
     let plan = Plan {
         cells: if arguments.sweep { sweep() } else { arguments.cells },
-        rounds: arguments.rounds.map_or(if arguments.quick { 1 } else { 5 }, usize::from),
+        rounds: Rounds::new(rounds, arguments.calm.map(|percent| percent / 100.0)),
         events: arguments.events,
         seconds: arguments.seconds,
         rates: arguments.rates,
@@ -157,7 +164,7 @@ fn measure(arguments: Arguments, earlier: Option<Report>) -> Result<Report, Stri
     for name in names {
         let mut scenario = scenario::run(name, &plan)?;
         let arguments: Vec<String> = env::args().skip(1).collect();
-        scenario.note(format!("{} rounds; arguments: {}", plan.rounds, arguments.join(" ")));
+        scenario.note(format!("arguments: {}", arguments.join(" ")));
         println!("\n{scenario}");
         report.scenarios.push(scenario);
     }

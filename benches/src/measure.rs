@@ -262,32 +262,6 @@ impl Drop for Counter {
     }
 }
 
-/// Runs `contenders` in turn, A B C A B C, and returns the counted laps of each.
-///
-/// One round goes first and is not counted: it pays for page faults, lazy initialisation and a
-/// clock frequency that has yet to rise. Taking turns spreads whatever a shared machine does over
-/// everybody, and gives ratios of laps that lie close together in time.
-///
-/// # Errors
-///
-/// The first error of a contender ends the run.
-pub(crate) fn interleave<T, E>(
-    contenders: usize,
-    rounds: usize,
-    mut run: impl FnMut(usize) -> Result<T, E>,
-) -> Result<Vec<Vec<T>>, E> {
-    let mut laps: Vec<Vec<T>> = (0..contenders).map(|_| Vec::with_capacity(rounds)).collect();
-    for round in 0..=rounds {
-        for (contender, laps) in laps.iter_mut().enumerate() {
-            let lap = run(contender)?;
-            if round > 0 {
-                laps.push(lap);
-            }
-        }
-    }
-    Ok(laps)
-}
-
 /// Median, smallest and largest of several rounds.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Spread {
@@ -332,18 +306,5 @@ mod tests {
             Spread::of([4.0, 1.0, 2.0, 3.0]),
             Some(Spread { median: 2.5, min: 1.0, max: 4.0 })
         );
-    }
-
-    #[test]
-    fn contenders_take_turns_and_the_first_round_does_not_count() {
-        let mut order = Vec::new();
-        let laps = interleave(3, 2, |contender| {
-            order.push(contender);
-            Ok::<_, ()>(Lap { operations: order.len() as u64, wall_ns: 1.0, cpu_ns: 1.0 })
-        })
-        .unwrap();
-        assert_eq!(order, [0, 1, 2, 0, 1, 2, 0, 1, 2]);
-        let counted: Vec<_> = laps[0].iter().map(|lap| lap.operations).collect();
-        assert_eq!(counted, [4, 7]);
     }
 }

@@ -10,8 +10,10 @@ mod text;
 use serde::{Deserialize, Serialize};
 
 use crate::contender::{Card, Role};
-use crate::machine::{Elsewhere, Machine};
+use crate::machine::Machine;
 use crate::measure::{Lap, Spread};
+use crate::rounds::Tally;
+use crate::scenario::Plan;
 
 pub(crate) use goals::Goal;
 pub(crate) use text::LEGEND;
@@ -39,10 +41,8 @@ pub(crate) struct Scenario {
     /// Everything else that has a number.
     pub(crate) tables: Vec<Table>,
     pub(crate) curves: Vec<Curve>,
-    /// Share of the machine that other processes took meanwhile, 0 to 1; the largest one of several runs.
+    /// The largest share of the machine that others took during a round that counts, 0 to 1.
     pub(crate) elsewhere: Option<f64>,
-    #[serde(skip)]
-    meter: Option<Elsewhere>,
 }
 
 /// A contender as the report introduces it.
@@ -98,7 +98,7 @@ pub(crate) struct Curve {
 }
 
 impl Scenario {
-    /// An empty scenario; its surroundings are measured from now on.
+    /// An empty scenario.
     pub(crate) fn new(name: &str, what: String, cards: &[Card]) -> Self {
         Self {
             name: name.to_owned(),
@@ -110,7 +110,6 @@ impl Scenario {
             tables: Vec::new(),
             curves: Vec::new(),
             elsewhere: None,
-            meter: Some(Elsewhere::start()),
         }
     }
 
@@ -118,9 +117,17 @@ impl Scenario {
         self.notes.push(note);
     }
 
-    /// Closes the scenario's own measurement of its surroundings.
-    pub(crate) fn done(mut self) -> Self {
-        self.elsewhere = self.meter.take().and_then(|meter| meter.share());
+    /// Closes the scenario with what is known of its rounds.
+    pub(crate) fn done(mut self, plan: &Plan) -> Self {
+        let Tally { elsewhere, repeated } = plan.rounds.tally();
+        self.elsewhere = elsewhere;
+        let count = plan.rounds.count;
+        self.note(match repeated {
+            0 => format!("{count} rounds"),
+            _ => format!(
+                "{count} rounds; {repeated} more were repeated, because others used the machine"
+            ),
+        });
         self
     }
 

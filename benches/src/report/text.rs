@@ -67,7 +67,11 @@ impl fmt::Display for Scenario {
             writeln!(f, "   {note}")?;
         }
         if let Some(share) = self.elsewhere {
-            writeln!(f, "   other processes took {:.0} % of the machine", share * 100.0)?;
+            writeln!(
+                f,
+                "   others took up to {:.0} % of the machine during a round",
+                share * 100.0
+            )?;
         }
         for figure in &self.figures {
             let Spread { median, min, max } = figure.ns;

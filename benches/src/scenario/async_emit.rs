@@ -24,9 +24,9 @@ pub(super) fn run(plan: &Plan) -> Result<Scenario, String> {
     for count in TASKS {
         let crowd = Crowd { tasks: count, events, capacity: plan.capacity };
         let name = if count == 1 { "1 task".to_owned() } else { format!("{count} tasks") };
-        scenario.cells.push(compare(&name, plan.rounds, &cards, |index| {
+        scenario.cells.push(compare(&name, &plan.rounds, &cards, |index| {
             contenders[index].run(&crowd, &plan.keys)
         })?);
     }
-    Ok(scenario.done())
+    Ok(scenario.done(plan))
 }

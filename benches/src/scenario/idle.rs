@@ -13,7 +13,6 @@ use tokio::runtime::Builder;
 use super::Plan;
 use crate::contender::{Card, Role};
 use crate::cpu::{process_cpu, thread_cpu};
-use crate::measure::interleave;
 use crate::report::{Scenario, Table};
 
 const CONSUMERS: usize = 2;
@@ -67,9 +66,13 @@ pub(super) fn run(plan: &Plan) -> Result<Scenario, String> {
     );
     let mut scenario = Scenario::new("idle", what, &cards);
     let time = plan.seconds(SECONDS);
-    scenario.note(format!("{} rounds of {} s, taking turns", plan.rounds, time.as_secs_f64()));
-    eprintln!("idle: {} contenders, {} rounds and one more", cards.len(), plan.rounds);
-    let rounds = interleave(cards.len(), plan.rounds, |index| {
+    scenario.note(format!(
+        "{} rounds of {} s, taking turns",
+        plan.rounds.count,
+        time.as_secs_f64()
+    ));
+    eprintln!("idle: {} contenders, {} rounds and one more", cards.len(), plan.rounds.count);
+    let rounds = plan.rounds.interleave(cards.len(), |index| {
         let idle = contenders[index].1()?;
         thread::sleep(SETTLING);
         let others = || process_cpu().saturating_sub(thread_cpu());
@@ -89,7 +92,7 @@ pub(super) fn run(plan: &Plan) -> Result<Scenario, String> {
         table.row(card.name, card.role, [shares, wakes.into_iter().flatten().collect()]);
     }
     scenario.tables.push(table);
-    Ok(scenario.done())
+    Ok(scenario.done(plan))
 }
 
 /// How often the threads of this process but the calling one have gone to sleep so far, which is how often they were woken.

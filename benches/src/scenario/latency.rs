@@ -5,7 +5,6 @@ use hdrhistogram::Histogram;
 use super::Plan;
 use crate::contender::Card;
 use crate::contender::hop::{Hop, Schedule, hops};
-use crate::measure::interleave;
 use crate::report::{Curve, Scenario, Table};
 
 /// Events per second, and seconds of a round. Slow rates need longer rounds for a tail.
@@ -40,9 +39,9 @@ pub(super) fn run(plan: &Plan) -> Result<Scenario, String> {
         eprintln!(
             "latency {name}: {} contenders, {} rounds and one more",
             cards.len(),
-            plan.rounds
+            plan.rounds.count
         );
-        let heard = interleave(cards.len(), plan.rounds, |index| {
+        let heard = plan.rounds.interleave(cards.len(), |index| {
             let heard = contenders[index].run(&schedule, &plan.keys);
             heard.map_err(|error| format!("{}, {name}: {error}", cards[index].name))
         })?;
@@ -74,7 +73,7 @@ pub(super) fn run(plan: &Plan) -> Result<Scenario, String> {
         scenario.note(format!("{name}: {events} events a round"));
         scenario.tables.push(table);
     }
-    Ok(scenario.done())
+    Ok(scenario.done(plan))
 }
 
 /// Delays at ever rarer quantiles: x is the number of nines, so that 1 is p90 and 3 is p99.9.

@@ -19,8 +19,9 @@ use std::time::Duration;
 use clap::ValueEnum;
 
 use crate::contender::{self, Card, Role};
-use crate::measure::{Lap, interleave};
+use crate::measure::Lap;
 use crate::report::{Cell, Scenario};
+use crate::rounds::Rounds;
 use crate::workload::{Keys, Shape};
 
 /// Every scenario there is.
@@ -56,7 +57,7 @@ pub(crate) use latency::RATE_NAMES;
 #[derive(Debug)]
 pub(crate) struct Plan {
     pub(crate) cells: Vec<Shape>,
-    pub(crate) rounds: usize,
+    pub(crate) rounds: Rounds,
     /// Overrides each scenario's own number.
     pub(crate) events: Option<u64>,
     /// Overrides each scenario's own length of a round.
@@ -128,12 +129,12 @@ pub(crate) fn contenders() -> Vec<&'static str> {
 /// Lets the contenders of one cell take turns.
 fn compare(
     cell: &str,
-    rounds: usize,
+    rounds: &Rounds,
     cards: &[Card],
     mut run: impl FnMut(usize) -> Result<Lap, String>,
 ) -> Result<Cell, String> {
-    eprintln!("cell {cell}: {} contenders, {rounds} rounds and one more", cards.len());
-    let laps = interleave(cards.len(), rounds, |contender| {
+    eprintln!("cell {cell}: {} contenders, {} rounds and one more", cards.len(), rounds.count);
+    let laps = rounds.interleave(cards.len(), |contender| {
         run(contender).map_err(|error| format!("{}, cell {cell}: {error}", cards[contender].name))
     })?;
     Ok(Cell::new(cell, cards, &laps))

@@ -21,9 +21,9 @@ pub(super) fn run(plan: &Plan) -> Result<Scenario, String> {
     );
     scenario.note(format!("{items} items; {} slots", plan.capacity));
     for (cell, size) in [("u64", Size::Word), ("64 bytes", Size::Line)] {
-        scenario.cells.push(compare(cell, plan.rounds, &cards, |index| {
+        scenario.cells.push(compare(cell, &plan.rounds, &cards, |index| {
             contenders[index].run(size, items, plan.capacity)
         })?);
     }
-    Ok(scenario.done())
+    Ok(scenario.done(plan))
 }

@@ -15,7 +15,7 @@ use keylane::{Bus, Event, EventType, Processor, Reason, ShardContext};
 
 use super::Plan;
 use crate::contender::{Card, Role};
-use crate::measure::{STALLED, interleave};
+use crate::measure::STALLED;
 use crate::report::{Scenario, Table};
 use crate::workload::{Payload, RivalEvent, shard_of};
 
@@ -76,9 +76,9 @@ pub(super) fn run(plan: &Plan) -> Result<Scenario, String> {
         eprintln!(
             "shutdown, {name}: {} contenders, {} rounds and one more",
             cards.len(),
-            plan.rounds
+            plan.rounds.count
         );
-        let rounds = interleave(cards.len(), plan.rounds, |index| contenders[index].1(capacity))?;
+        let rounds = plan.rounds.interleave(cards.len(), |index| contenders[index].1(capacity))?;
         let columns = [
             ("events", ""),
             ("in all", "ms"),
@@ -103,7 +103,7 @@ pub(super) fn run(plan: &Plan) -> Result<Scenario, String> {
         }
         scenario.tables.push(table);
     }
-    Ok(scenario.done())
+    Ok(scenario.done(plan))
 }
 
 /// What the consumers of one round share. They hold still while the gate is locked for writing.

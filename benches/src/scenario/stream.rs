@@ -42,13 +42,13 @@ pub(super) fn skew(plan: &Plan) -> Result<Scenario, String> {
             let work = work(plan, shape, Pace::Single, hot);
             scenario.cells.push(compare(
                 &format!("{shape} {hot} %"),
-                plan.rounds,
+                &plan.rounds,
                 &cards,
                 |index| contenders[index].run(&work, &plan.keys),
             )?);
         }
     }
-    Ok(scenario.done())
+    Ok(scenario.done(plan))
 }
 
 fn plain(
@@ -68,11 +68,11 @@ fn plain(
             work.capacity,
             work.shared_capacity()
         ));
-        scenario.cells.push(compare(&shape.to_string(), plan.rounds, &cards, |index| {
+        scenario.cells.push(compare(&shape.to_string(), &plan.rounds, &cards, |index| {
             contenders[index].run(&work, &plan.keys)
         })?);
     }
-    Ok(scenario.done())
+    Ok(scenario.done(plan))
 }
 
 fn admitted(plan: &Plan, pace: Pace) -> Vec<Box<dyn Stream>> {

@@ -106,21 +106,14 @@ pub(super) fn run(plan: &Plan) -> Result<Scenario, String> {
             Box::new(|| park_ping(wakes, &cores)),
         ),
     ];
-    let mut measured = vec![Vec::with_capacity(plan.rounds); parts.len()];
-    for round in 0..=plan.rounds {
-        for ((_, _, measure), figures) in parts.iter_mut().zip(&mut measured) {
-            let figure = measure();
-            if round > 0 {
-                figures.push(figure);
-            }
-        }
-    }
+    let measured =
+        plan.rounds.interleave(parts.len(), |index| Ok::<_, String>((parts[index].2)()))?;
     for ((name, what, _), figures) in parts.into_iter().zip(measured) {
         if let Some(ns) = Spread::of(figures) {
             scenario.figures.push(Figure { name: name.to_owned(), what, ns });
         }
     }
-    Ok(scenario.done())
+    Ok(scenario.done(plan))
 }
 
 fn per_event(events: u64, work: impl FnOnce()) -> f64 {

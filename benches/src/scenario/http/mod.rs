@@ -14,7 +14,6 @@ use hdrhistogram::Histogram;
 use super::Plan;
 use crate::contender::{Card, Role};
 use crate::cpu::{process_cpu, thread_cpu};
-use crate::measure::interleave;
 use crate::report::{Scenario, Table};
 use client::Closed;
 use observed::{Observed, ways, with_a_sleeper};
@@ -32,6 +31,7 @@ struct Served {
     thousand_per_second: f64,
     on_path: f64,
     in_all: f64,
+    lost: f64,
 }
 
 pub(super) fn cards() -> Vec<Card> {
@@ -39,7 +39,7 @@ pub(super) fn cards() -> Vec<Card> {
         name: "keylane-slow",
         role: Role::Variant,
         package: Some("keylane"),
-        settings: "the same with a third processor that sleeps 100 ms at every event",
+        settings: "the same with a ring of 1,024 slots and a third processor that sleeps 100 ms at every event",
     };
     ways().into_iter().map(|(card, _)| card).chain([sleeper]).collect()
 }
@@ -52,20 +52,20 @@ pub(super) fn run(plan: &Plan) -> Result<Scenario, String> {
     );
     let mut scenario = Scenario::new("http", what, &cards);
     scenario.note(
-        "every log is checked to have a line for each request, every counter to have counted them"
+        "every log is checked to have a line for each request, every counter to have counted them, less what was counted as lost"
             .to_owned(),
     );
     scenario.tables.push(requests(plan)?);
     scenario.tables.push(beside_a_sleeper(plan)?);
-    Ok(scenario.done())
+    Ok(scenario.done(plan))
 }
 
 fn requests(plan: &Plan) -> Result<Table, String> {
     let mut ways = ways();
     ways.retain(|(card, _)| card.name == "bare" || plan.admits(card));
-    eprintln!("http: {} contenders, {} rounds and one more", ways.len(), plan.rounds);
+    eprintln!("http: {} contenders, {} rounds and one more", ways.len(), plan.rounds.count);
     let asked = plan.events(REQUESTS);
-    let rounds = interleave(ways.len(), plan.rounds, |index| {
+    let rounds = plan.rounds.interleave(ways.len(), |index| {
         let (card, start) = &ways[index];
         serve(start()?, asked).map_err(|error| format!("http, {}: {error}", card.name))
     })?;
@@ -75,6 +75,7 @@ fn requests(plan: &Plan) -> Result<Table, String> {
         ("in all", "us CPU"),
         ("added on path", "us CPU"),
         ("added in all", "us CPU"),
+        ("lost", "events"),
     ];
     let mut table = Table::new("requests", &columns);
     let bare = &rounds[0];
@@ -97,6 +98,7 @@ fn requests(plan: &Plan) -> Result<Table, String> {
                 of(|served| served.in_all),
                 added(|served| served.on_path),
                 added(|served| served.in_all),
+                if card.role == Role::Keylane { of(|served| served.lost) } else { Vec::new() },
             ],
         );
     }
@@ -113,13 +115,14 @@ fn serve(observed: Box<dyn Observed>, requests: u64) -> Result<Served, String> {
     let (path, wall) = (observed.server().cpu().saturating_sub(path), start.elapsed());
     drop(client);
     // The check of the log reads it, which is nobody's cost: it happens on this thread.
-    observed.finish(warm + asked)?;
+    let outcome = observed.finish(warm + asked)?;
     let all = others().saturating_sub(all);
     let each = |time: Duration| time.as_secs_f64() * 1e6 / asked as f64;
     Ok(Served {
         thousand_per_second: asked as f64 / wall.as_secs_f64() / 1e3,
         on_path: each(path),
         in_all: each(all),
+        lost: outcome.lost as f64,
     })
 }
 
@@ -135,9 +138,9 @@ fn beside_a_sleeper(plan: &Plan) -> Result<Table, String> {
     eprintln!(
         "http, slow processor: {} contenders, {} rounds and one more",
         ways.len(),
-        plan.rounds
+        plan.rounds.count
     );
-    let rounds = interleave(ways.len(), plan.rounds, |index| {
+    let rounds = plan.rounds.interleave(ways.len(), |index| {
         let (name, _, start) = ways[index];
         let observed = start()?;
         let delays = client::on_schedule(observed.server().address, requests, interval);

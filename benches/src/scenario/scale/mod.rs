@@ -9,7 +9,7 @@ mod mesh;
 
 use super::Plan;
 use crate::contender::{Card, Role};
-use crate::measure::{Lap, interleave};
+use crate::measure::Lap;
 use crate::report::{Curve, Scenario, Table};
 use load::Load;
 
@@ -45,7 +45,7 @@ pub(super) fn run(plan: &Plan) -> Result<Scenario, String> {
         );
         scenario.tables.push(idle_mesh(plan)?);
     }
-    Ok(scenario.done())
+    Ok(scenario.done(plan))
 }
 
 /// Lets the sizes of one thing take turns.
@@ -56,8 +56,8 @@ fn grow(
     loads: &[(u64, Load)],
 ) -> Result<(), String> {
     let events = plan.events(EVENTS);
-    eprintln!("scale, {name}: {} sizes, {} rounds and one more", loads.len(), plan.rounds);
-    let laps = interleave(loads.len(), plan.rounds, |index| {
+    eprintln!("scale, {name}: {} sizes, {} rounds and one more", loads.len(), plan.rounds.count);
+    let laps = plan.rounds.interleave(loads.len(), |index| {
         let (size, load) = loads[index];
         load.run(events).map_err(|error| format!("scale, {size} {name}: {error}"))
     })?;
