@@ -164,7 +164,8 @@
 //! # Changing processors
 //!
 //! [`Bus::replace_processor`], [`Bus::add_processor`] and [`Bus::remove_processor`] work while events flow. On each shard the old
-//! instance has seen exactly the events before the change, the new one sees exactly those after it.
+//! instance has seen exactly the events before the change, the new one sees exactly those after it. An instance may
+//! [hand its state over](Processor::hand_over) to its successor, and [one shard may go first](Bus::replace_processor_gradually).
 //!
 //! # Feature flags
 //!

@@ -67,8 +67,8 @@ enum Step {
     Done,
     /// The event at this place in the batch is lost.
     Lost(usize, String),
-    /// The instance is given up; its successor goes on at this converted event.
-    GoOn(usize, String),
+    /// The instance is given up; its successor goes on at this place in the batch.
+    GivenUp(usize, String),
     /// The bus has told the shard to stop.
     Stopped,
 }
@@ -152,12 +152,15 @@ impl PluginProcessor {
         instance.shutdown(shutdown_reason::FAULT);
     }
 
-    /// Gives the instance the converted events from `from` on, until something has to be decided.
-    fn offer(&mut self, events: &[&Event], times: &Times, mut from: usize) -> Step {
-        let total = self.converter.events.len();
+    /// Gives the instance the converted events, until something has to be decided.
+    fn offer(&mut self, events: &[&Event], times: &Times) -> Step {
+        let (mut from, total) = (0, self.converter.events.len());
+        if total == 0 {
+            return Step::Done;
+        }
         let mut waited = Waiting::new(self.recipe.shared.settings.stall_limit);
         loop {
-            let Some(instance) = &mut self.instance else { return Step::GoOn(from, String::new()) };
+            let Some(instance) = &mut self.instance else { return Step::GivenUp(0, String::new()) };
             let draining = self.flusher.is_closing();
             let shards = (self.home.shard, self.home.shards);
             let counts = &self.recipe.shared.counts;
@@ -233,7 +236,8 @@ impl PluginProcessor {
         let from = from + done;
         self.redelivered = self.converter.events.len() - from;
         self.give_up();
-        Step::GoOn(from, text)
+        let all_done = self.redelivered == 0;
+        Step::GivenUp(if all_done { usize::MAX } else { self.converter.place(from) }, text)
     }
 
     /// Flushes the instance; what it says becomes a fault.
@@ -307,51 +311,19 @@ impl Processor for PluginProcessor {
     }
 
     fn process_batch(&mut self, events: &[&Event]) {
-        let mut trouble: Option<String> = None;
-        let times = Times::now();
-        let mut from = 0;
-        let mut converted = false;
-        loop {
-            if !self.revive() {
-                let place = if converted { self.converter.place(from) } else { 0 };
-                self.redelivered = 0;
-                self.refused = Some(Refusal::rest_from(place, trouble));
-                return;
-            }
-            // After a restart once more: what an instance was given before is marked as such.
-            if !converted || trouble.is_some() {
-                let before = self.seq - from as u64;
-                let marked = if converted { from + self.redelivered } else { self.redelivered };
-                self.converter.convert(events, before, marked, &times);
-                converted = true;
-            }
-            if self.converter.events.len() == from {
-                self.refused = trouble.map(Refusal::call);
-                break;
-            }
-            match self.offer(events, &times, from) {
-                Step::Done => {
-                    self.refused = trouble.map(Refusal::call);
-                    break;
-                }
-                Step::Lost(place, text) => {
-                    let text = match trouble {
-                        Some(before) => format!("{before}; then: {text}"),
-                        None => text,
-                    };
-                    self.refused = Some(Refusal::event(place, text));
-                    return;
-                }
-                Step::GoOn(next, text) => {
-                    from = next;
-                    trouble = Some(match trouble {
-                        Some(before) => format!("{before}; then: {text}"),
-                        None => text,
-                    });
-                }
-                Step::Stopped => return,
-            }
+        if !self.revive() {
+            self.redelivered = 0;
+            self.refused = Some(Refusal::rest_from(0));
+            return;
         }
+        let times = Times::now();
+        self.converter.convert(events, self.seq, self.redelivered, &times);
+        self.refused = match self.offer(events, &times) {
+            Step::Done => None,
+            Step::Lost(place, text) => Some(Refusal::event(place, text)),
+            Step::GivenUp(place, text) => Some(Refusal::again_from(place, text)),
+            Step::Stopped => return,
+        };
         // Should the bus stop now, all of these count as done.
         if let Some(last) = events.last() {
             let _ = last.kind();

@@ -20,6 +20,15 @@ pub(crate) enum Track<'a> {
 }
 
 impl<'a> Track<'a> {
+    /// The track for a batch from the event at `index` on, those before it being complete.
+    pub(crate) fn from(self, index: usize) -> Self {
+        match self {
+            Self::Nothing => Self::Nothing,
+            Self::From(base) => Self::From(base + index as u64),
+            Self::Marks { marks, lost } => Self::Marks { marks: &marks[index..], lost },
+        }
+    }
+
     /// The track for what is left of a batch behind the event at `culprit`, which is lost and may have been before.
     pub(crate) fn behind(self, culprit: usize, newly: bool) -> Self {
         match self {

@@ -50,9 +50,9 @@ pub struct Refusal {
 pub(crate) enum Refused {
     /// One event, with a reason for the fault hook.
     Event(String),
-    /// One event and all behind it: the processor is out of service. A reason is reported once.
-    Rest(Option<String>),
-    /// No event: the call as a whole.
+    /// One event and all behind it: the processor is out of service.
+    Rest,
+    /// No event: the call as a whole, with a reason.
     Call(String),
 }
 
@@ -64,14 +64,20 @@ impl Refusal {
     }
 
     /// The batch's event number `index` and all behind it are refused because the processor is out of service for now.
-    /// They count as [skipped](crate::ProcessorStats::skipped), as in a quarantine. The hook is called once, without an event, if there is
-    /// a reason.
-    pub fn rest_from(index: usize, reason: Option<String>) -> Self {
-        Self { at: index, what: Refused::Rest(reason) }
+    /// They count as [skipped](crate::ProcessorStats::skipped), as in a quarantine, and the hook is not called.
+    pub fn rest_from(index: usize) -> Self {
+        Self { at: index, what: Refused::Rest }
+    }
+
+    /// The call came to an early end, and no event is to blame: those before number `index` have been processed, that one and those
+    /// behind it are delivered again in a new batch. Whoever refuses in this way without ever getting on holds the shard up for
+    /// ever.
+    pub fn again_from(index: usize, reason: impl Into<String>) -> Self {
+        Self { at: index, what: Refused::Call(reason.into()) }
     }
 
     /// The call failed, and no event is to blame. After a batch: all its events have been processed nevertheless.
     pub fn call(reason: impl Into<String>) -> Self {
-        Self { at: 0, what: Refused::Call(reason.into()) }
+        Self { at: usize::MAX, what: Refused::Call(reason.into()) }
     }
 }

@@ -142,38 +142,7 @@ impl Station {
                 instance.refused()
             };
             let payload = match catch_unwind(AssertUnwindSafe(call)) {
-                Ok(Some(Refusal { at, what: what @ (Refused::Event(_) | Refused::Rest(_)) })) => {
-                    let at = at.min(rest.len() - 1);
-                    self.cells.events.add(at as u64);
-                    let message = match what {
-                        Refused::Event(message) => message,
-                        Refused::Rest(reason) => {
-                            self.cells.skipped.add((rest.len() - at) as u64);
-                            (start + at..events.len()).for_each(|index| _ = lost(index));
-                            if let Some(reason) = reason {
-                                self.cells.faults.add(1);
-                                self.report(supervisor, FaultSite::Process, &reason, None);
-                            }
-                            break;
-                        }
-                        Refused::Call(_) => break,
-                    };
-                    self.cells.faults.add(1);
-                    track = track.behind(at, lost(start + at));
-                    start += at + 1;
-                    on_behalf_of(rest[at].hops(), || {
-                        self.report(supervisor, FaultSite::Process, &message, Some(rest[at]));
-                    });
-                    if progress.stop.load(Relaxed) {
-                        break;
-                    }
-                    continue;
-                }
-                Ok(refusal) => {
-                    if let Some(Refusal { what: Refused::Call(message), .. }) = refusal {
-                        self.cells.faults.add(1);
-                        self.report(supervisor, FaultSite::Process, &message, None);
-                    }
+                Ok(None) => {
                     let stopped = progress.stop.load(Relaxed);
                     let through = if stopped {
                         turned_to_in(rest).map_or(0, |last| last + 1)
@@ -182,6 +151,18 @@ impl Station {
                     };
                     self.cells.events.add(through as u64);
                     break;
+                }
+                Ok(Some(refusal)) => {
+                    let lost = &mut |index| lost(start + index);
+                    let Some((next, then)) = self.refused(supervisor, refusal, rest, track, lost)
+                    else {
+                        break;
+                    };
+                    (start, track) = (start + next, then);
+                    if progress.stop.load(Relaxed) {
+                        break;
+                    }
+                    continue;
                 }
                 Err(payload) => payload,
             };
@@ -204,6 +185,45 @@ impl Station {
         self.cells.time.record(nanos / count, count);
     }
 
+    /// What follows a refusal: where in the batch to go on, if anywhere.
+    fn refused<'a>(
+        &mut self,
+        supervisor: &Supervisor,
+        refusal: Refusal,
+        rest: &[&Event],
+        track: Track<'a>,
+        lost: &mut dyn FnMut(usize) -> bool,
+    ) -> Option<(usize, Track<'a>)> {
+        let Refusal { at, what } = refusal;
+        let site = FaultSite::Process;
+        match what {
+            Refused::Event(message) => {
+                let at = at.min(rest.len() - 1);
+                self.cells.events.add(at as u64);
+                self.cells.faults.add(1);
+                let track = track.behind(at, lost(at));
+                on_behalf_of(rest[at].hops(), || {
+                    self.report(supervisor, site, &message, Some(rest[at]));
+                });
+                Some((at + 1, track))
+            }
+            Refused::Call(message) => {
+                let at = at.min(rest.len());
+                self.cells.events.add(at as u64);
+                self.cells.faults.add(1);
+                self.report(supervisor, site, &message, None);
+                Some((at, track.from(at)))
+            }
+            Refused::Rest => {
+                let at = at.min(rest.len());
+                self.cells.events.add(at as u64);
+                self.cells.skipped.add((rest.len() - at) as u64);
+                (at..rest.len()).for_each(|index| _ = lost(index));
+                None
+            }
+        }
+    }
+
     /// Calls `flush` if there was anything since the last time; whether there was.
     pub(super) fn flush(&mut self, supervisor: &Supervisor) -> bool {
         if !std::mem::take(&mut self.dirty) {
@@ -218,10 +238,7 @@ impl Station {
             Ok(None) => {}
             Ok(Some(Refusal { what, .. })) => {
                 self.cells.faults.add(1);
-                if let Refused::Event(message)
-                | Refused::Call(message)
-                | Refused::Rest(Some(message)) = what
-                {
+                if let Refused::Event(message) | Refused::Call(message) = what {
                     self.report(supervisor, FaultSite::Flush, &message, None);
                 }
             }
