@@ -2,7 +2,8 @@
 //!
 //! [`EventLayer`] is a [`tower_layer::Layer`]: it wraps any service over `http` types (axum, plain hyper, tonic) and puts events on
 //! the bus. Logs, counters and histograms are processors behind the bus, off the request's path: [`AccessLog`] and
-//! [`StatusCounters`] are two of them. Coming from gohm? Every function of it is in `docs/from-gohm.md`.
+//! [`StatusCounters`] are two of them. Coming from gohm? Every function of it is in `docs/from-gohm.md`,
+//! and every name of httransform's events in `docs/from-httransform-events.md`.
 //!
 //! # When is each event emitted
 //!
