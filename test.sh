@@ -173,10 +173,17 @@ examples() {
   cargo build --locked --examples --all-features
   for source in examples/*.rs; do
     name=$(basename "$source" .rs)
-    arguments=()
-    [[ $name == graceful_shutdown ]] && arguments=(--for 1)
+    arguments=() run=(${bound[@]+"${bound[@]}"})
+    case $name in
+      graceful_shutdown) arguments=(--for 1) ;;
+      # They serve until somebody interrupts them.
+      axum_service | plain_hyper)
+        has timeout || continue
+        run=(timeout --signal INT --preserve-status 1)
+        ;;
+    esac
     printf -- '-- %s\n' "$name"
-    ${bound[@]+"${bound[@]}"} "$target/debug/examples/$name" ${arguments[@]+"${arguments[@]}"} | tee "$target/example.txt"
+    ${run[@]+"${run[@]}"} "$target/debug/examples/$name" ${arguments[@]+"${arguments[@]}"} | tee "$target/example.txt"
     # Each ends with the report of its shutdown.
     grep -q 'faulted 0, abandoned 0 in ' "$target/example.txt"
   done

@@ -78,7 +78,8 @@ async fn main() -> Result<(), Box<dyn Error>> {
         .await?;
 
     let report = bus.shutdown_async(Duration::from_secs(5)).await;
-    eprintln!("{report:?}\nlost on the way to the bus: {:?}", events.losses());
+    eprintln!("lost on the way to the bus: {:?}", events.losses());
+    println!("{report}");
     Ok(())
 }
 

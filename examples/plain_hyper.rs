@@ -1,4 +1,5 @@
-//! The layers around a plain hyper service: no framework, HTTP/1.1 and HTTP/2 on one port.
+//! The layers around a plain hyper service: no framework, HTTP/1.1 and HTTP/2 on one port, and a loop of one's own. Ctrl-C ends it. With
+//! the feature `serve`, `keylane::http::serve` is such a loop, which also sees what goes wrong outside of requests.
 //!
 //! ```text
 //! cargo run --features http --example plain_hyper
@@ -8,6 +9,7 @@
 
 use std::convert::Infallible;
 use std::error::Error;
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::{Method, Request, Response, StatusCode};
@@ -18,6 +20,7 @@ use hyper_util::service::TowerToHyperService;
 use keylane::Bus;
 use keylane::http::{AccessLog, CatchPanicLayer, EventLayer, LogFormat, LogSink, Peer, text_error};
 use tokio::net::TcpListener;
+use tokio::signal::ctrl_c;
 use tower::{ServiceBuilder, ServiceExt, service_fn};
 
 /// The type of the request's body is left open: the layers wrap it.
@@ -43,7 +46,10 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let listener = TcpListener::bind("127.0.0.1:8081").await?;
     eprintln!("listening on http://{}", listener.local_addr()?);
     loop {
-        let (stream, peer) = listener.accept().await?;
+        let (stream, peer) = tokio::select! {
+            accepted = listener.accept() => accepted?,
+            interrupted = ctrl_c() => break interrupted?,
+        };
         // hyper does not tell a service who the peer is; the layer finds it among the extensions.
         let service = service.clone().map_request(move |mut request: Request<_>| {
             request.extensions_mut().insert(Peer(peer));
@@ -57,4 +63,6 @@ async fn main() -> Result<(), Box<dyn Error>> {
             }
         });
     }
+    println!("{}", bus.shutdown_async(Duration::from_secs(5)).await);
+    Ok(())
 }

@@ -174,10 +174,8 @@
 //! | `gzip` | no | compression of responses, `keylane::http::GzipLayer` |
 //! | `serve` | no | the server loop, `keylane::http::serve`, on hyper and tokio |
 //! | `tls` | no | TLS for the server loop, by rustls |
-//! | `http` | no | [`http`]: events about HTTP requests, access log, status counters, deadlines, panics |
-//! | `serve`, `tls` | no | in [`http`], a server loop that sees connections |
-//! | `gzip` | no | in [`http`], compression of responses |
-//! | `ingest` | no | [`ingest`]: CloudEvents and NDJSON out of HTTP requests |
+//! | `certificates` | no | certificates made on demand, `keylane::http::CertificateStore`, by rcgen and rustls |
+//! | `ingest` | no | CloudEvents and NDJSON out of HTTP requests, `keylane::ingest` |
 //! | `cli` | no | the `keylane` command and what it depends on |
 //!
 //! Without features this crate is the bus alone.

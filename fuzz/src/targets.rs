@@ -16,7 +16,8 @@ use keylane::{Bus, NoopProcessorFactory};
 use serde_json::Value;
 use tower::{Layer, Service, service_fn};
 
-#[allow(dead_code)]
+// The command uses more of it than a target does.
+#[allow(dead_code, unused_imports)]
 #[path = "../../src/bin/keylane/config/mod.rs"]
 mod configuration;
 

@@ -2,7 +2,8 @@
 //!
 //! [`EventLayer`] is a [`tower_layer::Layer`]: it wraps any service over `http` types (axum, plain hyper, tonic) and puts events on
 //! the bus. Logs, counters and histograms are processors behind the bus, off the request's path: [`AccessLog`] and
-//! [`StatusCounters`] are two of them. Coming from gohm? Every function of it is in `docs/from-gohm.md`.
+//! [`StatusCounters`] are two of them. Coming from gohm? Every function of it is in `docs/from-gohm.md`,
+//! and every name of httransform's events in `docs/from-httransform-events.md`.
 //!
 //! # When is each event emitted
 //!
@@ -20,6 +21,14 @@
 #![cfg_attr(
     feature = "serve",
     doc = "| `TRAFFIC` | a connection of a [`serve`](serve()) loop is over | [`Traffic`] of the scope [`Connection`](TrafficScope::Connection) |"
+)]
+#![cfg_attr(
+    feature = "certificates",
+    doc = "| `NEW_CERTIFICATE` | a [`CertificateStore`] has made a certificate, and nobody has it yet | [`NewCertificate`] |"
+)]
+#![cfg_attr(
+    feature = "certificates",
+    doc = "| `DROP_CERTIFICATE` | a [`CertificateStore`] let go of a certificate | [`DroppedCertificate`] |"
 )]
 //!
 //! Each request has **exactly one** of `FINISH_REQUEST` and `FAILED_REQUEST`. It carries everything that is known of the request,
@@ -110,6 +119,8 @@ mod auth;
 mod body;
 mod captured;
 mod catch_panic;
+#[cfg(feature = "certificates")]
+mod certificates;
 mod client_address;
 mod close_notifier;
 mod delivery;
@@ -135,11 +146,18 @@ pub use access_log::{
     AccessLog, AccessLogProcessor, AccessLogStats, LogFormat, LogSink, StatusMask, UnknownDirective,
 };
 pub use auth::{
-    AuthFailed, AuthFailure, AuthFuture, AuthLayer, AuthService, Authenticator, Basic, Bearer, User,
+    AuthFailed, AuthFailure, AuthFuture, AuthLayer, AuthService, Authenticator, Basic, Bearer,
+    Secrets, User,
 };
 pub use body::EventBody;
 pub use captured::Captured;
 pub use catch_panic::{CatchPanicBody, CatchPanicFuture, CatchPanicLayer, CatchPanicService};
+#[cfg(feature = "certificates")]
+#[cfg_attr(docsrs, doc(cfg(feature = "certificates")))]
+pub use certificates::{
+    CertificateAuthority, CertificateError, CertificateStore, DropCause, DroppedCertificate,
+    NewCertificate,
+};
 pub use client_address::{ClientAddr, InvalidCidr, Peer, TrustedProxies};
 pub use close_notifier::{
     CloseNotifier, CloseNotifierBody, CloseNotifierFuture, CloseNotifierLayer,

@@ -1,5 +1,6 @@
 //! The body of a response, or the text that is sent in its place.
 
+use std::convert::Infallible;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
@@ -25,6 +26,13 @@ impl<B> ReplacedBody<B> {
     /// The body of the service.
     pub(crate) fn of(inner: B) -> Self {
         Self { inner: Some(inner), text: None }
+    }
+}
+
+impl ReplacedBody<Infallible> {
+    /// The same text as the replacement of another body.
+    pub(crate) fn retyped<B>(self) -> ReplacedBody<B> {
+        ReplacedBody { inner: None, text: self.text }
     }
 }
 

@@ -3,6 +3,8 @@
 //! `fuzz/` runs the same targets with coverage, see `CONTRIBUTING.md`. What that finds belongs into `tests/corpus`.
 
 mod mutation;
+// There it belongs to a crate of its own, whose targets see what is public.
+#[allow(unreachable_pub)]
 #[path = "../../fuzz/src/targets.rs"]
 mod targets;
 

@@ -2,9 +2,9 @@
 
 use std::convert::Infallible;
 
-use http::header::{AUTHORIZATION, WWW_AUTHENTICATE};
+use http::header::{AUTHORIZATION, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, WWW_AUTHENTICATE};
 use http::{HeaderValue, Response, StatusCode};
-use keylane::http::{AuthFailed, AuthFailure, AuthLayer, Basic, Bearer, User};
+use keylane::http::{AuthFailed, AuthFailure, AuthLayer, Basic, Bearer, Secrets, User};
 use tower::{ServiceBuilder, service_fn};
 
 use crate::http_support::{
@@ -39,13 +39,14 @@ async fn outside_a_refusal_is_all_there_is() {
         let mut client = Client::connect(protocol, addr).await;
 
         let rejected = AuthFailure::Rejected { user: Some("Aladdin".into()) };
-        for (credentials, reason) in [
-            (None, AuthFailure::Missing),
-            (Some("Bearer x"), AuthFailure::OtherScheme),
-            (Some("Basic"), AuthFailure::Malformed),
-            (Some("Basic ???"), AuthFailure::Malformed),
-            (Some("Basic /w=="), AuthFailure::Malformed),
-            (Some("basic QWxhZGRpbjp4"), rejected),
+        let malformed = "send authorization once, as the scheme Basic has it";
+        for (credentials, reason, text) in [
+            (None, AuthFailure::Missing, "send credentials of the scheme Basic in authorization"),
+            (Some("Bearer x"), AuthFailure::OtherScheme, "only the scheme Basic is known here"),
+            (Some("Basic"), AuthFailure::Malformed, malformed),
+            (Some("Basic ???"), AuthFailure::Malformed, malformed),
+            (Some("Basic /w=="), AuthFailure::Malformed, malformed),
+            (Some("basic QWxhZGRpbjp4"), rejected, "the credentials are wrong"),
         ] {
             let mut request = get("/");
             if let Some(credentials) = credentials {
@@ -54,7 +55,7 @@ async fn outside_a_refusal_is_all_there_is() {
             }
             let answer = client.ask(request).await.expect("answer");
             assert_eq!(answer.status, StatusCode::UNAUTHORIZED);
-            assert_eq!(answer.text(), "401 Unauthorized\n");
+            assert_eq!(answer.text(), format!("401 Unauthorized: {text}\n"));
             let challenge = "Basic realm=\"orders\", charset=\"UTF-8\"";
             assert_eq!(answer.headers[WWW_AUTHENTICATE], challenge);
             let failed = auth(&mut watched).await;
@@ -105,4 +106,41 @@ async fn inside_a_refusal_belongs_to_its_request() {
     assert_eq!(client.ask(twice).await.expect("answer").status, StatusCode::UNAUTHORIZED);
     watched.start().await;
     assert_eq!(auth(&mut watched).await.reason, AuthFailure::Malformed);
+}
+
+/// A proxy has headers and a status of its own, and keeps what was meant for it.
+#[tokio::test]
+async fn a_proxy_asks_for_its_own_credentials_and_passes_none_on() {
+    for protocol in PROTOCOLS {
+        let mut watched = Watched::new();
+        let users = Secrets::new([("Aladdin", "open sesame")]);
+        let basic = Basic::new("proxy", move |user, password| users.allow(user, password));
+        let layer = AuthLayer::proxy(watched.bus.emitter(), basic);
+        let handler = service_fn(async |request: http::Request<_>| {
+            assert!(!request.headers().contains_key(PROXY_AUTHORIZATION), "it is passed on");
+            assert_eq!(request.headers()[AUTHORIZATION], "Bearer for the server");
+            who(request).await
+        });
+        let addr = serve(ServiceBuilder::new().layer(layer).service(handler)).await;
+        let mut client = Client::connect(protocol, addr).await;
+
+        let ask = |credentials| {
+            let mut request = get("/");
+            let headers = request.headers_mut();
+            headers.insert(AUTHORIZATION, HeaderValue::from_static("Bearer for the server"));
+            if let Some(credentials) = credentials {
+                headers.insert(PROXY_AUTHORIZATION, HeaderValue::from_static(credentials));
+            }
+            request
+        };
+        let answer = client.ask(ask(None)).await.expect("answer");
+        assert_eq!(answer.status, StatusCode::PROXY_AUTHENTICATION_REQUIRED);
+        assert!(answer.headers[PROXY_AUTHENTICATE].to_str().expect("ASCII").starts_with("Basic "));
+        assert!(!answer.headers.contains_key(WWW_AUTHENTICATE));
+        assert_eq!(auth(&mut watched).await.reason, AuthFailure::Missing);
+
+        let answer = client.ask(ask(Some("Basic QWxhZGRpbjpvcGVuIHNlc2FtZQ=="))).await;
+        assert_eq!(answer.expect("answer").text(), "Aladdin");
+        watched.nothing_more().await;
+    }
 }

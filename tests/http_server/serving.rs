@@ -11,6 +11,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tower::{Layer, service_fn};
 
+use crate::alone::alone;
 use crate::http_support::{Client, Incoming, PROTOCOLS, Protocol, Watched, get, soon};
 
 async fn echo(request: Request<Incoming>) -> Result<Response<Full<Bytes>>, hyper::Error> {
@@ -103,42 +104,82 @@ async fn at_the_limit_connections_wait() {
     watched.nothing_more().await;
 }
 
-#[tokio::test]
-async fn the_system_runs_out_of_files_and_recovers() {
-    struct Exhausted {
-        failures: u32,
-        listener: TcpListener,
+/// How many file descriptors this process may have. Returns how many it might have before.
+fn limit_files(files: u64) -> u64 {
+    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: the pointers are to a live and initialised `rlimit`.
+    unsafe {
+        assert_eq!(libc::getrlimit(libc::RLIMIT_NOFILE, &mut limit), 0);
+        let before = std::mem::replace(&mut limit.rlim_cur, files);
+        assert_eq!(libc::setrlimit(libc::RLIMIT_NOFILE, &limit), 0);
+        before
     }
-    impl keylane::http::Listener for Exhausted {
-        type Io = TcpStream;
+}
 
-        async fn accept(&mut self) -> std::io::Result<(TcpStream, Option<std::net::SocketAddr>)> {
-            if self.failures > 0 {
-                self.failures -= 1;
-                return Err(std::io::Error::from_raw_os_error(libc::EMFILE));
-            }
-            keylane::http::Listener::accept(&mut self.listener).await
-        }
+/// The number that the next file descriptor gets.
+fn next_file() -> u64 {
+    let file = std::fs::File::open("/dev/null").expect("it is there");
+    u64::try_from(std::os::fd::AsRawFd::as_raw_fd(&file)).expect("positive")
+}
 
-        fn local_addr(&self) -> Option<std::net::SocketAddr> {
-            self.listener.local_addr().ok()
-        }
-    }
+#[test]
+fn the_system_runs_out_of_files_and_recovers() {
+    // In a process of its own, for the limit is that of a process.
+    alone("serving::the_system_runs_out_of_files_and_recovers", || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        runtime.expect("a runtime").block_on(runs_out_of_files());
+    });
+}
+
+async fn runs_out_of_files() {
     let mut watched = Watched::new();
-    let listener = Exhausted { failures: 3, listener: listener().await };
-    let serving = serve(listener, service_fn(echo), &watched.bus);
-    let mut client = Client::connect(Protocol::Http1, serving.local_addr().expect("TCP")).await;
-    soon(client.ask(get("/"))).await.expect("an answer");
+    let serving = serve(listener().await, service_fn(echo), &watched.bus);
+    let addr = serving.local_addr().expect("TCP");
+    // Room for the client's end of a connection, and not for the server's.
+    let before = limit_files(next_file() + 1);
+    let mut client = Client::connect(Protocol::Http1, addr).await;
     let mut last = Duration::ZERO;
     for _ in 0..3 {
         let error = watched.error().await;
         match error.err.as_error().downcast_ref() {
-            Some(ServeError::Accept { retry, .. }) => assert!(*retry > last, "it waits longer"),
+            Some(ServeError::Accept { retry, error }) => {
+                assert_eq!(error.raw_os_error(), Some(libc::EMFILE));
+                assert!(*retry > last, "it waits longer each time");
+                last = *retry;
+            }
             other => panic!("expected an accept error, not {other:?}"),
         }
         assert!(error.to_string().contains("ulimit -n"), "{error}");
-        last += Duration::from_millis(1);
     }
+    limit_files(before);
+    soon(client.ask(get("/"))).await.expect("an answer after all");
     drop(client);
     assert!(serving.shutdown(Duration::from_secs(60)).await.is_clean());
+}
+
+#[tokio::test]
+async fn a_unix_socket_has_no_peer_address() {
+    let mut watched = Watched::new();
+    let path = std::env::temp_dir().join(format!("keylane-{}.sock", std::process::id()));
+    let _ = std::fs::remove_file(&path);
+    let listener = tokio::net::UnixListener::bind(&path).expect("a free path");
+    let service = watched.layer().layer(service_fn(async |request: Request<_>| {
+        assert!(request.extensions().get::<Peer>().is_none());
+        Ok::<_, Infallible>(Response::new(Full::new(Bytes::from("hello"))))
+    }));
+    let serving = serve(listener, service, &watched.bus);
+    assert_eq!(serving.local_addr(), None);
+    let mut stream = tokio::net::UnixStream::connect(&path).await.expect("it listens");
+    std::fs::remove_file(&path).expect("it is there");
+    stream
+        .write_all(b"GET / HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n")
+        .await
+        .expect("written");
+    let mut answer = String::new();
+    soon(stream.read_to_string(&mut answer)).await.expect("an answer");
+    assert!(answer.ends_with("\r\n\r\nhello"), "{answer}");
+    assert_eq!(watched.finish().await.request.peer(), None);
+    assert_eq!(watched.traffic().await.addr, None);
+    assert!(serving.shutdown(Duration::from_secs(60)).await.is_clean());
+    watched.nothing_more().await;
 }

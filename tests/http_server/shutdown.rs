@@ -16,7 +16,8 @@ use tokio::sync::Notify;
 use tower::{Layer, service_fn};
 
 use crate::http_support::{
-    Client, Incoming, PROTOCOLS, Protocol, Script, TestBody, Watched, get, read_raw_head, soon,
+    Client, Incoming, PROTOCOLS, Protocol, Script, TestBody, Watched, get, mute_deliberate_panics,
+    read_raw_head, soon,
 };
 use crate::serving::listener;
 
@@ -174,4 +175,40 @@ async fn a_server_that_is_dropped_is_gone() {
     })
     .await;
     watched.traffic().await;
+}
+
+/// Without a layer that catches it, a panic ends its connection, and no other.
+#[tokio::test]
+async fn a_panic_of_the_service_is_one_connection_aborted() {
+    mute_deliberate_panics();
+    for protocol in PROTOCOLS {
+        let mut watched = Watched::new();
+        let (enter, go_on) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+        let (entered, release) = (enter.clone(), go_on.clone());
+        let service = watched.layer().layer(service_fn(move |_: Request<_>| {
+            let (enter, go_on) = (enter.clone(), go_on.clone());
+            async move {
+                enter.notify_one();
+                go_on.notified().await;
+                if true {
+                    panic!("deliberate");
+                }
+                Ok::<_, Infallible>(Response::new(TestBody::default()))
+            }
+        }));
+        let serving = Server::new(&watched.bus).traffic(false).serve(listener().await, service);
+        let mut client = Client::connect(protocol, serving.local_addr().expect("TCP")).await;
+        let asked = tokio::spawn(async move { client.ask(get("/")).await });
+        soon(entered.notified()).await;
+        let ending = tokio::spawn(serving.shutdown(LONG));
+        release.notify_one();
+        assert!(soon(asked).await.expect("no panic here").is_err());
+        let report = soon(ending).await.expect("no panic here");
+        // Over HTTP/2 it is the stream that ends.
+        let aborted = u64::from(protocol == Protocol::Http1);
+        assert_eq!((report.aborted, report.finished), (aborted, 1 - aborted), "{protocol:?}");
+        assert_eq!(report.left, 0);
+        assert_eq!(watched.failure().await.reason, FailReason::Panic);
+        watched.nothing_more().await;
+    }
 }

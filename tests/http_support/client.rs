@@ -47,19 +47,23 @@ impl Answer {
 
 impl Client {
     pub(crate) async fn connect(protocol: Protocol, addr: SocketAddr) -> Self {
-        let stream = TokioIo::new(TcpStream::connect(addr).await.expect("the server listens"));
+        Self::try_connect(protocol, addr).await.expect("the server listens and shakes hands")
+    }
+
+    /// `None` when the server does not want it.
+    pub(crate) async fn try_connect(protocol: Protocol, addr: SocketAddr) -> Option<Self> {
+        let stream = TokioIo::new(TcpStream::connect(addr).await.ok()?);
         match protocol {
             Protocol::Http1 => {
-                let (sender, connection) = http1::handshake(stream).await.expect("no handshake");
+                let (sender, connection) = http1::handshake(stream).await.ok()?;
                 let connection = tokio::spawn(connection).abort_handle();
-                Self { sender: Sender::Http1(sender), connection }
+                Some(Self { sender: Sender::Http1(sender), connection })
             }
             Protocol::Http2 => {
-                let (sender, connection) = http2::handshake(TokioExecutor::new(), stream)
-                    .await
-                    .expect("the server speaks HTTP/2");
+                let (sender, connection) =
+                    http2::handshake(TokioExecutor::new(), stream).await.ok()?;
                 let connection = tokio::spawn(connection).abort_handle();
-                Self { sender: Sender::Http2(sender), connection }
+                Some(Self { sender: Sender::Http2(sender), connection })
             }
         }
     }

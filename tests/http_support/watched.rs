@@ -68,6 +68,12 @@ impl Watched {
         soon(self.events.recv()).await.expect("the bus is there")
     }
 
+    /// The next one, once the bus is shut down; `None` when there is none.
+    pub(crate) async fn poll_next(&mut self) -> Option<Seen> {
+        self.bus.shutdown_async(Duration::from_secs(60)).await;
+        self.events.try_recv().ok()
+    }
+
     pub(crate) async fn start(&mut self) -> Started {
         match self.next().await {
             Seen::Start(started) => started,

@@ -2,15 +2,19 @@
 
 mod refusal;
 mod scheme;
+mod secrets;
 
+use std::convert::Infallible;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll};
 
-use ::http::header::{AUTHORIZATION, WWW_AUTHENTICATE};
-use ::http::{HeaderMap, HeaderValue, Request, Response, StatusCode};
+use ::http::header::{
+    AUTHORIZATION, HeaderName, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, WWW_AUTHENTICATE,
+};
+use ::http::{HeaderMap, Request, Response, StatusCode};
 use bytes::Bytes;
 use http_body::Body;
 use pin_project_lite::pin_project;
@@ -25,12 +29,14 @@ use crate::key::Key;
 
 pub use refusal::{AuthFailed, AuthFailure};
 pub use scheme::{Authenticator, Basic, Bearer};
+pub use secrets::Secrets;
 
 /// The user that an [`AuthLayer`] let in, in the extensions of the request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct User(pub Arc<str>);
 
-/// Lets only those through whom an [`Authenticator`] knows. The others get status 401, and `FAILED_AUTH` is emitted.
+/// Lets only those through whom an [`Authenticator`] knows. The others get status 401, or 407 from a [proxy](Self::proxy), and
+/// `FAILED_AUTH` is emitted.
 ///
 /// Inside of an [`EventLayer`](crate::http::EventLayer) a refused request has a start and an end as well, and its events share
 /// their key. Outside of it, `FAILED_AUTH` is all, its key is that of the peer's IP address, and the [`Peer`] must be among the
@@ -53,9 +59,30 @@ pub struct AuthLayer<A> {
 #[derive(Debug)]
 struct Gate<A> {
     authenticator: A,
+    side: Side,
     emitter: Emitter,
     lost: AtomicU64,
 }
+
+/// On whose behalf credentials are asked for.
+#[derive(Debug)]
+struct Side {
+    credentials: HeaderName,
+    challenge: HeaderName,
+    status: StatusCode,
+}
+
+const SERVER: Side = Side {
+    credentials: AUTHORIZATION,
+    challenge: WWW_AUTHENTICATE,
+    status: StatusCode::UNAUTHORIZED,
+};
+
+const PROXY: Side = Side {
+    credentials: PROXY_AUTHORIZATION,
+    challenge: PROXY_AUTHENTICATE,
+    status: StatusCode::PROXY_AUTHENTICATION_REQUIRED,
+};
 
 impl<A> Clone for AuthLayer<A> {
     fn clone(&self) -> Self {
@@ -66,7 +93,17 @@ impl<A> Clone for AuthLayer<A> {
 impl<A: Authenticator> AuthLayer<A> {
     /// A layer that asks `authenticator`.
     pub fn new(emitter: Emitter, authenticator: A) -> Self {
-        Self { gate: Arc::new(Gate { authenticator, emitter, lost: AtomicU64::new(0) }) }
+        Self::of(SERVER, emitter, authenticator)
+    }
+
+    /// The same for a proxy: the credentials stand in `proxy-authorization`, which the service inside does not get to see, so that it
+    /// cannot pass them on.
+    pub fn proxy(emitter: Emitter, authenticator: A) -> Self {
+        Self::of(PROXY, emitter, authenticator)
+    }
+
+    fn of(side: Side, emitter: Emitter, authenticator: A) -> Self {
+        Self { gate: Arc::new(Gate { authenticator, side, emitter, lost: AtomicU64::new(0) }) }
     }
 
     /// How many `FAILED_AUTH`s found no room so far.
@@ -78,7 +115,7 @@ impl<A: Authenticator> AuthLayer<A> {
 
 impl<A: Authenticator> Gate<A> {
     fn user(&self, headers: &HeaderMap) -> Result<Arc<str>, AuthFailure> {
-        let mut values = headers.get_all(AUTHORIZATION).iter();
+        let mut values = headers.get_all(&self.side.credentials).iter();
         let value = values.next().ok_or(AuthFailure::Missing)?;
         if values.next().is_some() {
             return Err(AuthFailure::Malformed);
@@ -89,6 +126,25 @@ impl<A: Authenticator> Gate<A> {
             return Err(AuthFailure::OtherScheme);
         }
         self.authenticator.check(credentials.trim_matches(' '))
+    }
+
+    /// What a refused client is told.
+    fn refusal<B>(&self, reason: &AuthFailure) -> Response<ReplacedBody<B>> {
+        let Side { credentials, challenge, status } = &self.side;
+        let scheme = self.authenticator.scheme();
+        let text = match reason {
+            AuthFailure::Missing => {
+                format!("send credentials of the scheme {scheme} in {credentials}")
+            }
+            AuthFailure::OtherScheme => format!("only the scheme {scheme} is known here"),
+            AuthFailure::Malformed => {
+                format!("send {credentials} once, as the scheme {scheme} has it")
+            }
+            AuthFailure::Rejected { .. } => "the credentials are wrong".to_owned(),
+        };
+        let mut response = replacement(TextError::new(*status, text));
+        response.headers_mut().insert(challenge, self.authenticator.challenge());
+        response
     }
 
     fn report<B>(&self, request: &Request<B>, reason: AuthFailure) {
@@ -106,7 +162,8 @@ impl<A: Authenticator> Gate<A> {
         };
         let by_peer = || peer.map_or(Key::NONE, |peer| Key::from(peer.ip().to_string()));
         let key = failed.request_id.map_or_else(by_peer, RequestId::key);
-        if self.emitter.try_emit(EventType::FAILED_AUTH, failed, key).is_err() {
+        // NB: whoever guesses passwords must not crowd out the ends of requests.
+        if self.emitter.try_emit_sparing(EventType::FAILED_AUTH, failed, key).is_err() {
             self.lost.fetch_add(1, Ordering::Relaxed);
         }
     }
@@ -154,12 +211,15 @@ where
                     current.set_user(user.clone());
                 }
                 request.extensions_mut().insert(User(user));
-                AuthFuture { inner: Some(self.inner.call(request)), challenge: None }
+                if self.gate.side.credentials == PROXY_AUTHORIZATION {
+                    request.headers_mut().remove(PROXY_AUTHORIZATION);
+                }
+                AuthFuture { inner: Some(self.inner.call(request)), refusal: None }
             }
             Err(reason) => {
+                let refusal = Some(self.gate.refusal(&reason));
                 self.gate.report(&request, reason);
-                let challenge = Some(self.gate.authenticator.challenge());
-                AuthFuture { inner: None, challenge }
+                AuthFuture { inner: None, refusal }
             }
         }
     }
@@ -172,7 +232,7 @@ pin_project! {
         #[pin]
         inner: Option<F>,
         // For a client that is refused.
-        challenge: Option<HeaderValue>,
+        refusal: Option<Response<ReplacedBody<Infallible>>>,
     }
 }
 
@@ -184,13 +244,12 @@ where
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
-        if let Some(inner) = this.inner.as_pin_mut() {
-            return inner.poll(cx).map_ok(|response| response.map(ReplacedBody::of));
+        match this.inner.as_pin_mut() {
+            Some(inner) => inner.poll(cx).map_ok(|response| response.map(ReplacedBody::of)),
+            None => {
+                let refusal = this.refusal.take().expect("a future is not polled after its end");
+                Poll::Ready(Ok(refusal.map(ReplacedBody::retyped)))
+            }
         }
-        let mut response = replacement(TextError::new(StatusCode::UNAUTHORIZED, ""));
-        if let Some(challenge) = this.challenge.take() {
-            response.headers_mut().insert(WWW_AUTHENTICATE, challenge);
-        }
-        Poll::Ready(Ok(response))
     }
 }

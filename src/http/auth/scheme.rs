@@ -52,14 +52,16 @@ pub struct Bearer<F> {
 }
 
 impl<F: Fn(&str, &str) -> bool> Basic<F> {
-    /// An authenticator that asks `check` about each pair of user and password. Compare passwords in constant time.
+    /// An authenticator that asks `check` about each pair of user and password. [`Secrets`](super::Secrets) compares in
+    /// constant time.
     pub fn new(realm: impl Into<String>, check: F) -> Self {
         Self { realm: realm.into(), check }
     }
 }
 
 impl<F: Fn(&str) -> Option<Arc<str>>> Bearer<F> {
-    /// An authenticator that asks `check` for the user of each token. Compare tokens in constant time.
+    /// An authenticator that asks `check` for the user of each token. [`Secrets`](super::Secrets) compares in constant
+    /// time.
     pub fn new(realm: impl Into<String>, check: F) -> Self {
         Self { realm: realm.into(), check }
     }

@@ -12,7 +12,7 @@ use super::Limits;
 use super::error::ServeError;
 use super::phase::Phases;
 use super::state::ServerState;
-use crate::event::{CommonErrorMeta, EventType};
+use crate::event::{CommonErrorMeta, EventError, EventType};
 use crate::http::layer::asks_for_upgrade;
 use crate::http::{RequestId, Traffic, TrafficScope};
 
@@ -29,6 +29,8 @@ pub(super) struct Connection {
     requests: AtomicU64,
     /// Bytes of HTTP have come since the last request began. Between requests: a part of the next one.
     unread: AtomicBool,
+    /// How often the HTTP implementation was polled.
+    polls: AtomicU64,
     /// A request has asked to leave HTTP. Set before the service sees it.
     may_become_tunnel: AtomicBool,
     /// The connection was handed over to the service.
@@ -56,6 +58,7 @@ impl Connection {
             read: AtomicU64::new(0),
             written: AtomicU64::new(0),
             requests: AtomicU64::new(0),
+            polls: AtomicU64::new(0),
             unread: AtomicBool::new(false),
             may_become_tunnel: AtomicBool::new(false),
             tunnel: AtomicBool::new(false),
@@ -96,6 +99,15 @@ impl Connection {
         self.unread.store(true, Ordering::Relaxed);
     }
 
+    /// The HTTP implementation is going to be polled. Only the connection's task does that.
+    pub(super) fn begin_poll(&self) {
+        self.polls.store(self.polls() + 1, Ordering::Relaxed);
+    }
+
+    pub(super) fn polls(&self) -> u64 {
+        self.polls.load(Ordering::Relaxed)
+    }
+
     pub(super) fn begin_request<B>(&self, request: &Request<B>) {
         self.requests.fetch_add(1, Ordering::Relaxed);
         self.unread.store(false, Ordering::Relaxed);
@@ -131,11 +143,16 @@ impl Connection {
         self.cut.store(true, Ordering::Relaxed);
     }
 
-    /// Emits `COMMON_ERROR`. The method and the URI are those of the last request, unless bytes of another one have come since.
-    pub(super) fn report(&self, error: ServeError) {
+    /// Emits `COMMON_ERROR`. Method and URI are those of the last request, unless the error is about the head of another one.
+    pub(super) fn report(&self, error: EventError) {
         let last = self.last.lock().unwrap_or_else(PoisonError::into_inner).take();
-        let (method, uri) = last.filter(|_| !self.has_unread_bytes()).unzip();
-        let meta = CommonErrorMeta { uri, method, addr: self.peer, err: error.into() };
+        let about_last = match error.as_error().downcast_ref() {
+            Some(ServeError::WriteTimeout { .. } | ServeError::Response(_)) => true,
+            Some(ServeError::Broken(_) | ServeError::Incomplete) => !self.has_unread_bytes(),
+            _ => false,
+        };
+        let (method, uri) = last.filter(|_| about_last).unzip();
+        let meta = CommonErrorMeta { uri, method, addr: self.peer, err: error };
         self.server.emit(EventType::COMMON_ERROR, meta, self.id.key());
     }
 }

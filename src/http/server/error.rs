@@ -7,7 +7,6 @@ use std::time::Duration;
 
 use super::Limits;
 use super::connection::Connection;
-use super::wire::WriteStalled;
 
 /// What goes wrong at a listener or on a connection: the `err` of the [`CommonErrorMeta`](crate::CommonErrorMeta) of `COMMON_ERROR`.
 ///
@@ -198,16 +197,15 @@ impl ServeError {
             return None;
         }
         match io_cause(&error) {
-            Some(cause) => Self::of_io(cause, in_message),
+            Some(cause) => Self::of_io(cause, in_message, limits),
             None => Some(Self::Http2(error)),
         }
     }
 
-    pub(super) fn of_io(cause: &io::Error, in_message: bool) -> Option<Self> {
-        if let Some(&WriteStalled { after }) =
-            cause.get_ref().and_then(|error| error.downcast_ref())
-        {
-            return Some(Self::WriteTimeout { after });
+    pub(super) fn of_io(cause: &io::Error, in_message: bool, limits: &Limits) -> Option<Self> {
+        // NB: h2 keeps the kind and the text of an error, not the error. The system's own timeouts have a number.
+        if cause.kind() == io::ErrorKind::TimedOut && cause.raw_os_error().is_none() {
+            return Some(Self::WriteTimeout { after: limits.write_timeout });
         }
         if cause.kind() == io::ErrorKind::UnexpectedEof {
             return in_message.then_some(Self::Incomplete);

@@ -12,6 +12,7 @@ mod accept;
 mod connection;
 mod entrance;
 mod error;
+mod farewell;
 mod http_io;
 mod listener;
 mod phase;

@@ -1,34 +1,29 @@
 //! The task of a connection: TLS, the version of HTTP, requests, and what is said about the end.
 
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::time::Duration;
 
 use ::http::{Request, Response, StatusCode};
 use http_body::Body;
 use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
+use tokio::time::{Instant, timeout_at};
 use tower_service::Service;
 
 use super::Limits;
 use super::connection::Connection;
 use super::entrance::Entrance;
 use super::error::ServeError;
-use super::http_io::HttpIo;
+use super::farewell;
+use super::http_io::{HttpIo, Returned};
 use super::phase::Phase;
-use crate::http::{BoxError, TextError};
+use crate::http::BoxError;
 
 /// What a client that speaks HTTP/2 sends first.
 const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
-
-/// How much, and for how long, a client that was refused may go on sending. Closing at once would reset the connection, and the
-/// client would not see why.
-const LINGER_BYTES: usize = 1 << 20;
-const LINGER: Duration = Duration::from_secs(2);
 
 /// How the HTTP implementation's part of a connection ended.
 enum End {
@@ -61,19 +56,20 @@ where
         Ok(Ok(())) if first.is_empty() => return,
         Ok(Ok(())) => connection.received(),
         Ok(Err(error)) => {
-            if let Some(error) = ServeError::of_io(&error, !first.is_empty()) {
-                connection.report(error);
+            if let Some(error) = ServeError::of_io(&error, !first.is_empty(), &limits) {
+                connection.report(error.into());
             }
             return;
         }
         Err(_) => {
-            let answer = !first.is_empty();
-            return refuse_late(io, answer, &connection).await;
+            let error = ServeError::HeadTimeout { after: limits.head_timeout };
+            let status = (!first.is_empty()).then_some(StatusCode::REQUEST_TIMEOUT);
+            return farewell::refuse(io, status, error, &connection).await;
         }
     }
 
     let http2 = first == PREFACE;
-    let (io, returned) = HttpIo::new(io, first, connection.clone());
+    let (io, returned) = HttpIo::new(io, first, !http2, connection.clone());
     let io = TokioIo::new(io);
     let entrance = Entrance::new(service, connection.clone(), tls);
     let end = if http2 {
@@ -84,33 +80,39 @@ where
         let http = http1_builder(&limits).serve_connection(io, entrance).with_upgrades();
         drive(http, |http| http.graceful_shutdown(), &connection, deadline).await
     };
-    let returned = returned.take();
-    match end {
-        End::Closed(Ok(())) => {
-            if returned.is_none() {
-                connection.has_become_tunnel();
-            }
+    end_of(end, returned.take(), http2, &connection).await;
+}
+
+/// Says what is to be said about the end of a connection, to the bus and to the client.
+async fn end_of<I>(end: End, returned: Option<Returned<I>>, http2: bool, connection: &Connection)
+where
+    I: AsyncRead + AsyncWrite + Unpin,
+{
+    let limits = connection.limits();
+    let late = || ServeError::HeadTimeout { after: limits.head_timeout };
+    let (error, returned) = match (end, returned) {
+        (End::Cut, _) => return connection.cut_off(),
+        (End::Closed(Ok(())), None) => return connection.has_become_tunnel(),
+        (End::Closed(Ok(())), returned) => (None, returned),
+        (End::Closed(Err(error)), returned) => {
+            (ServeError::of_connection(error, connection, limits), returned)
         }
-        End::Closed(Err(error)) => {
-            let refused = error.is_parse();
-            let error = ServeError::of_connection(error, &connection, &limits);
-            let late = matches!(error, Some(ServeError::HeadTimeout { .. }));
-            match returned {
-                Some(io) if late => refuse_late(io, true, &connection).await,
-                _ if late => {}
-                Some(io) if refused => {
-                    error.into_iter().for_each(|error| connection.report(error));
-                    linger(io, &connection).await;
-                }
-                _ => error.into_iter().for_each(|error| connection.report(error)),
-            }
+        (End::NoRequest, returned) => (Some(late()), returned),
+    };
+    match (error, returned) {
+        (Some(error), Some(Returned { io, held })) => {
+            let status = match error {
+                ServeError::HeadTimeout { .. } if !http2 => Some(StatusCode::REQUEST_TIMEOUT),
+                _ => farewell::status_of(&held),
+            };
+            farewell::refuse(io, status, error, connection).await;
         }
-        End::NoRequest => {
-            if let Some(io) = returned {
-                refuse_late(io, !http2, &connection).await;
-            }
+        (Some(error), None) => connection.report(error.into()),
+        // It was the service's.
+        (None, Some(Returned { io, held })) if !held.is_empty() => {
+            farewell::send(io, &held, connection).await;
         }
-        End::Cut => connection.cut_off(),
+        (None, _) => {}
     }
 }
 
@@ -169,7 +171,10 @@ where
     loop {
         tokio::select! {
             biased;
-            closed = http.as_mut() => return End::Closed(closed),
+            closed = poll_fn(|cx| {
+                connection.begin_poll();
+                http.as_mut().poll(cx)
+            }) => return End::Closed(closed),
             phase = phases.reached(next) => {
                 if phase == Phase::Cut {
                     return End::Cut;
@@ -184,57 +189,6 @@ where
                 }
             }
         }
-    }
-}
-
-/// Says goodbye to a client that has not sent the head of a request in time.
-async fn refuse_late<I>(mut io: I, answer: bool, connection: &Connection)
-where
-    I: AsyncRead + AsyncWrite + Unpin,
-{
-    let error = ServeError::HeadTimeout { after: connection.limits().head_timeout };
-    let text = TextError::new(StatusCode::REQUEST_TIMEOUT, error.to_string());
-    connection.report(error);
-    if answer {
-        let response = plain_response(&text);
-        let written = async {
-            io.write_all(response.as_bytes()).await?;
-            io.shutdown().await
-        };
-        if let Ok(Ok(())) = timeout(LINGER, written).await {
-            linger(io, connection).await;
-        }
-    }
-}
-
-/// A whole response over HTTP/1.1, after which the connection is closed.
-fn plain_response(error: &TextError) -> String {
-    let status = error.status();
-    let body = format!("{error}\n");
-    format!(
-        "HTTP/1.1 {} {}\r\ncontent-type: text/plain; charset=utf-8\r\nx-content-type-options: nosniff\r\nconnection: close\r\n\
-         content-length: {}\r\n\r\n{body}",
-        status.as_str(),
-        status.canonical_reason().unwrap_or_default(),
-        body.len(),
-    )
-}
-
-/// Reads what a client that was refused still sends, for a while.
-async fn linger<I: AsyncRead + Unpin>(mut io: I, connection: &Connection) {
-    let rest = async {
-        let mut buf = vec![0; 16 * 1024];
-        let mut left = LINGER_BYTES;
-        while let Ok(bytes @ 1..) = io.read(&mut buf).await {
-            left = left.saturating_sub(bytes);
-            if left == 0 {
-                break;
-            }
-        }
-    };
-    tokio::select! {
-        _ = timeout(LINGER, rest) => {}
-        _ = connection.phases().reached(Phase::Cut) => {}
     }
 }
 

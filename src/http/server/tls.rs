@@ -41,6 +41,6 @@ where
         },
         _ = connection.phases().reached(Phase::Draining) => return None,
     };
-    connection.report(error);
+    connection.report(error.into());
     None
 }

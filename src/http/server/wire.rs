@@ -1,7 +1,5 @@
 //! A connection below HTTP and TLS: counts its bytes, notices a peer that does not read, and can be cut off.
 
-use std::error::Error;
-use std::fmt;
 use std::future::Future;
 use std::io;
 use std::pin::Pin;
@@ -27,20 +25,6 @@ pub(super) struct Wire<S> {
     cut_write: Option<Cut>,
 }
 
-/// The peer has not read for too long: the error inside of an [`io::Error`].
-#[derive(Debug)]
-pub(super) struct WriteStalled {
-    pub(super) after: Duration,
-}
-
-impl fmt::Display for WriteStalled {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "the peer read nothing for {:?}", self.after)
-    }
-}
-
-impl Error for WriteStalled {}
-
 impl<S> Wire<S> {
     pub(super) fn new(stream: S, connection: Arc<Connection>) -> Self {
         let write_timeout = connection.limits().write_timeout;
@@ -60,8 +44,8 @@ impl<S> Wire<S> {
         let after = self.write_timeout;
         let stalled = self.stalled.get_or_insert_with(|| Box::pin(tokio::time::sleep(after)));
         if stalled.as_mut().poll(cx).is_ready() {
-            let error = io::Error::new(io::ErrorKind::TimedOut, WriteStalled { after });
-            return Poll::Ready(Err(error));
+            let text = format!("the peer read nothing for {after:?}");
+            return Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, text)));
         }
         Self::unless_cut(&mut self.cut_write, &self.connection, cx)
     }
