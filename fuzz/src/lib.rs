@@ -1,0 +1,3 @@
+//! What is fuzzed. See `targets`.
+
+pub mod targets;
