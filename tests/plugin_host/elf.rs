@@ -29,11 +29,10 @@ fn libraries_of_the_system_pass() {
     let corpus = corpus();
     assert!(corpus.len() > 2, "libc is mapped at least");
     for library in &corpus {
-        let (facts, _) = check_elf(library).expect("the loader takes it, so does the check");
-        assert!(facts.entries.is_some(), "its symbols were found");
+        check_elf(library).expect("the loader takes it, so does the check");
     }
     let (facts, manifest) = check_elf(&corpus[0]).expect("it passes");
-    assert_eq!(facts.entries.expect("found").len(), 1);
+    assert_eq!(facts.entries.len(), 1);
     assert!(manifest.is_some());
 }
 

@@ -64,13 +64,17 @@ fn plugins_and_other_processors_replace_each_other() {
         let host = host();
         let plugin = host.load(good_library()).expect("it loads");
         let bus = started(&plugin, 2);
+        let processed = |count| eventually("all are processed", || bus.stats().processed == count);
         emit(&bus, 0, 10);
+        processed(10);
         bus.replace_processor("it", |_: &ShardContext| NoopProcessor).expect("a swap");
         emit(&bus, 10, 20);
+        processed(20);
         bus.replace_processor("it", plugin.processor("{}").expect("a factory")).expect("a swap");
         bus.add_processor("another", plugin.processor("{}").expect("a factory")).expect("added");
         emit(&bus, 20, 30);
-        eventually("all are processed", || count(&host, "another", "events") == 10);
+        processed(30);
+        assert_eq!(count(&host, "another", "events"), 10);
         bus.remove_processor("another").expect("removed");
         assert_eq!(count(&host, "another", "shutdown_removed"), 2);
         assert_eq!(ended(&host, &bus), (20..30).sum::<u64>(), "another one begins anew");
@@ -166,6 +170,7 @@ fn another_plugin_and_another_form_begin_as_they_should() {
         let older = host.load(good_library()).expect("it loads");
         let bus = started(&newer, 1);
         emit(&bus, 0, 10);
+        eventually("all are processed", || bus.stats().processed == 10);
         let error = bus
             .replace_processor("it", older.processor("{}").expect("a factory"))
             .expect_err("newer form");
