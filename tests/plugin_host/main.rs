@@ -12,3 +12,4 @@ mod interface;
 mod reload;
 mod results;
 mod swaps;
+mod values;

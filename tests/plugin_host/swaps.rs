@@ -118,6 +118,7 @@ fn a_state_that_only_one_shard_refuses_is_undone_everywhere() {
         for number in 0..100_u64 {
             bus.emitter().emit_blocking(KIND, number, "key").expect("open");
         }
+        eventually("all are processed", || bus.stats().processed == 100);
         let picky = folder.build(
             "picky.so",
             &["VERSION=\"2.0.0\"", "LOAD_REFUSES=((const struct state *)state.ptr)->events!=0"],

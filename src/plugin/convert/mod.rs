@@ -16,6 +16,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use keylane_plugin_abi::{self as abi, event_flag, value_kind};
 use serde_core::Serialize;
+use serde_json::value::RawValue;
 
 pub(crate) use arena::Arena;
 
@@ -28,6 +29,10 @@ pub(crate) type View = dyn for<'a> Fn(&'a Value) -> Option<&'a [u8]> + Send + Sy
 /// How a value of one type is converted.
 #[derive(Clone)]
 pub(crate) enum Convert {
+    /// No value.
+    None,
+    /// A number of 64 bits: `u64`, `i64` or `f64`.
+    Number(u8),
     /// A predefined or plain type.
     Native(fn(&Value, &mut abi::Event, &mut Arena)),
     /// A type of the program's, as bytes of this kind.
@@ -38,6 +43,8 @@ pub(crate) enum Convert {
 impl fmt::Debug for Convert {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
+            Self::None => "None",
+            Self::Number(_) => "Number",
             Self::Native(_) => "Native",
             Self::Viewed(..) => "Viewed",
             Self::Opaque => "Opaque",
@@ -87,9 +94,9 @@ macro_rules! numbers {
 
 numbers! {
     BOOL u64 u64: bool;
-    I64 i64 i64: i8 i16 i32 i64;
-    U64 u64 u64: u8 u16 u32 u64;
-    F64 f64 f64: f32 f64;
+    I64 i64 i64: i8 i16 i32;
+    U64 u64 u64: u8 u16 u32;
+    F64 f64 f64: f32;
 }
 
 /// Types that are text or bytes.
@@ -119,6 +126,12 @@ fn cow(value: &Value, event: &mut abi::Event, _: &mut Arena) {
     }
 }
 
+fn raw_json(value: &Value, event: &mut abi::Event, _: &mut Arena) {
+    if let Some(json) = value.get::<Box<RawValue>>() {
+        point(event, value_kind::JSON, json.get().as_bytes());
+    }
+}
+
 fn size(value: &Value, event: &mut abi::Event, _: &mut Arena) {
     if let Some(&number) = value.get::<usize>() {
         event.value_kind = value_kind::U64;
@@ -134,7 +147,11 @@ impl Default for Conversions {
         let mut all: HashMap<_, _> = plain_numbers().into_iter().collect();
         all.extend(plain_texts());
         all.extend(metas::all());
+        all.insert(TypeId::of::<u64>(), Convert::Number(value_kind::U64));
+        all.insert(TypeId::of::<i64>(), Convert::Number(value_kind::I64));
+        all.insert(TypeId::of::<f64>(), Convert::Number(value_kind::F64));
         all.insert(TypeId::of::<Cow<'static, str>>(), Convert::Native(cow));
+        all.insert(TypeId::of::<Box<RawValue>>(), Convert::Native(raw_json));
         all.insert(TypeId::of::<usize>(), Convert::Native(size));
         all.insert(TypeId::of::<isize>(), Convert::Native(size));
         Self(all)
@@ -152,7 +169,8 @@ impl Conversions {
         self.0.insert(TypeId::of::<T>(), Convert::Viewed(kind, view));
     }
 
-    fn find(&self, kind: TypeId) -> Convert {
+    fn find(&self, kind: Option<TypeId>) -> Convert {
+        let Some(kind) = kind else { return Convert::None };
         self.0.get(&kind).cloned().unwrap_or(Convert::Opaque)
     }
 }
@@ -187,8 +205,8 @@ pub(crate) struct Converter {
     conversions: Arc<Conversions>,
     /// Sorted; `None` for all types.
     wanted: Option<Box<[EventType]>>,
-    /// The type of the value before, and its conversion.
-    last: (Option<TypeId>, Convert),
+    /// The mark of the type of the value before, and its conversion.
+    last: (*const (), Convert),
     arena: Arena,
     pub(crate) events: Vec<abi::Event>,
     /// For each converted event its place in the batch; empty when all were converted.
@@ -204,7 +222,7 @@ impl Converter {
         Self {
             conversions,
             wanted,
-            last: (None, Convert::Opaque),
+            last: (std::ptr::null(), Convert::None),
             arena: Arena::default(),
             events: Vec::new(),
             places: Vec::new(),
@@ -226,47 +244,54 @@ impl Converter {
         self.places.clear();
         self.events.reserve(batch.len());
         let wall_offset = times.now_wall_ns.wrapping_sub(times.now_mono_ns as i64);
+        let Self { conversions, wanted, last, arena, events, places } = self;
         for (place, event) in batch.iter().enumerate() {
             // Not by the public accessors: they would mark the event as the one that the processor has turned to.
             let (tag, body) = (event.untouched_tag(), event.body());
-            if let Some(wanted) = &self.wanted {
+            if let Some(wanted) = wanted {
                 if wanted.binary_search(&tag.kind()).is_err() {
                     continue;
                 }
-                self.places.push(place as u32);
+                places.push(place as u32);
             }
+            let number = events.len();
+            let keyed = if tag.is_keyed() { event_flag::KEYED } else { 0 };
+            let again = if number < redelivered { event_flag::REDELIVERED } else { 0 };
             let mono_ns = times.rate.to_nanos(body.stamp);
-            let mut flags = if tag.is_keyed() { event_flag::KEYED } else { 0 };
-            if self.events.len() < redelivered {
-                flags |= event_flag::REDELIVERED;
-            }
-            self.events.push(abi::Event {
+            let mut converted = abi::Event {
                 type_id: tag.kind().code().into(),
                 value_kind: value_kind::NONE,
                 hops: tag.hops(),
-                flags,
+                flags: keyed | again,
                 key_len: 0,
                 value_len: 0,
-                seq: seq + self.events.len() as u64,
+                seq: seq + number as u64,
                 wall_ns: wall_offset.wrapping_add(mono_ns as i64),
                 mono_ns,
                 key_hash: body.key_hash,
                 key: std::ptr::null(),
                 value: abi::Value { u64: 0 },
-            });
-            let Some(kind) = body.value.type_id() else { continue };
-            if self.last.0 != Some(kind) {
-                self.last = (Some(kind), self.conversions.find(kind));
+            };
+            let value = &body.value;
+            let mark = value.type_mark();
+            if last.0 != mark {
+                *last = (mark, conversions.find(value.type_id()));
             }
-            let converted = self.events.last_mut().expect("it was just pushed");
-            match &self.last.1 {
-                Convert::Native(convert) => convert(&body.value, converted, &mut self.arena),
-                Convert::Viewed(kind, view) => match view(&body.value) {
-                    Some(bytes) => point(converted, *kind, bytes),
+            match &last.1 {
+                Convert::Number(kind) => {
+                    converted.value_kind = *kind;
+                    // SAFETY: this conversion is that of the three types whose bits these are.
+                    converted.value.u64 = unsafe { value.number_bits() };
+                }
+                Convert::Native(convert) => convert(value, &mut converted, arena),
+                Convert::Viewed(kind, view) => match view(value) {
+                    Some(bytes) => point(&mut converted, *kind, bytes),
                     None => converted.value_kind = value_kind::OPAQUE,
                 },
                 Convert::Opaque => converted.value_kind = value_kind::OPAQUE,
+                Convert::None => {}
             }
+            events.push(converted);
         }
     }
 
