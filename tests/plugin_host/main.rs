@@ -9,6 +9,7 @@ mod crash;
 mod elf;
 mod files;
 mod interface;
+mod logs;
 mod reload;
 mod results;
 mod swaps;
