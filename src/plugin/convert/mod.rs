@@ -199,6 +199,22 @@ pub(crate) fn wall_nanos(time: SystemTime) -> i64 {
     }
 }
 
+/// What is written over.
+const BLANK: abi::Event = abi::Event {
+    type_id: 0,
+    value_kind: value_kind::NONE,
+    hops: 0,
+    flags: 0,
+    key_len: 0,
+    value_len: 0,
+    seq: 0,
+    wall_ns: 0,
+    mono_ns: 0,
+    key_hash: 0,
+    key: std::ptr::null(),
+    value: abi::Value { u64: 0 },
+};
+
 /// Converts one batch after the other, in memory that is reused.
 #[derive(Debug)]
 pub(crate) struct Converter {
@@ -208,7 +224,9 @@ pub(crate) struct Converter {
     /// The mark of the type of the value before, and its conversion.
     last: (*const (), Convert),
     arena: Arena,
-    pub(crate) events: Vec<abi::Event>,
+    /// Room for a batch; those up to `count` are converted.
+    events: Vec<abi::Event>,
+    count: usize,
     /// For each converted event its place in the batch; empty when all were converted.
     places: Vec<u32>,
 }
@@ -225,8 +243,14 @@ impl Converter {
             last: (std::ptr::null(), Convert::None),
             arena: Arena::default(),
             events: Vec::new(),
+            count: 0,
             places: Vec::new(),
         }
+    }
+
+    /// What the last call has converted.
+    pub(crate) fn converted(&self) -> &[abi::Event] {
+        &self.events[..self.count]
     }
 
     /// Converts those events of a batch that are wanted. The first gets the number `seq`; the first `redelivered` are marked as such.
@@ -240,11 +264,13 @@ impl Converter {
         times: &Times,
     ) {
         self.arena.clear();
-        self.events.clear();
+        self.count = 0;
         self.places.clear();
-        self.events.reserve(batch.len());
+        if self.events.len() < batch.len() {
+            self.events.resize(batch.len(), BLANK);
+        }
         let wall_offset = times.now_wall_ns.wrapping_sub(times.now_mono_ns as i64);
-        let Self { conversions, wanted, last, arena, events, places } = self;
+        let Self { conversions, wanted, last, arena, events, count, places } = self;
         for (place, event) in batch.iter().enumerate() {
             // Not by the public accessors: they would mark the event as the one that the processor has turned to.
             let (tag, body) = (event.untouched_tag(), event.body());
@@ -254,44 +280,47 @@ impl Converter {
                 }
                 places.push(place as u32);
             }
-            let number = events.len();
+            let number = *count;
             let keyed = if tag.is_keyed() { event_flag::KEYED } else { 0 };
             let again = if number < redelivered { event_flag::REDELIVERED } else { 0 };
             let mono_ns = times.rate.to_nanos(body.stamp);
-            let mut converted = abi::Event {
-                type_id: tag.kind().code().into(),
-                value_kind: value_kind::NONE,
-                hops: tag.hops(),
-                flags: keyed | again,
-                key_len: 0,
-                value_len: 0,
-                seq: seq + number as u64,
-                wall_ns: wall_offset.wrapping_add(mono_ns as i64),
-                mono_ns,
-                key_hash: body.key_hash,
-                key: std::ptr::null(),
-                value: abi::Value { u64: 0 },
-            };
             let value = &body.value;
             let mark = value.type_mark();
             if last.0 != mark {
                 *last = (mark, conversions.find(value.type_id()));
             }
+            let (kind, bits) = match last.1 {
+                // SAFETY: this conversion is that of the three types whose bits these are.
+                Convert::Number(kind) => (kind, unsafe { value.number_bits() }),
+                _ => (value_kind::NONE, 0),
+            };
+            // NB: Field by field, in its place. A struct that is finished on the stack is copied in larger pieces than it was written
+            // in, so the copy waits for the writes: up to three times the cost of all the rest.
+            let converted = &mut events[number];
+            converted.type_id = tag.kind().code().into();
+            converted.value_kind = kind;
+            converted.hops = tag.hops();
+            converted.flags = keyed | again;
+            converted.key_len = 0;
+            converted.value_len = 0;
+            converted.seq = seq + number as u64;
+            converted.wall_ns = wall_offset.wrapping_add(mono_ns as i64);
+            converted.mono_ns = mono_ns;
+            converted.key_hash = body.key_hash;
+            converted.key = std::ptr::null();
+            converted.value.u64 = bits;
+            *count += 1;
+            if matches!(last.1, Convert::Number(_) | Convert::None) {
+                continue;
+            }
             match &last.1 {
-                Convert::Number(kind) => {
-                    converted.value_kind = *kind;
-                    // SAFETY: this conversion is that of the three types whose bits these are.
-                    converted.value.u64 = unsafe { value.number_bits() };
-                }
-                Convert::Native(convert) => convert(value, &mut converted, arena),
+                Convert::Native(convert) => convert(value, converted, arena),
                 Convert::Viewed(kind, view) => match view(value) {
-                    Some(bytes) => point(&mut converted, *kind, bytes),
+                    Some(bytes) => point(converted, *kind, bytes),
                     None => converted.value_kind = value_kind::OPAQUE,
                 },
-                Convert::Opaque => converted.value_kind = value_kind::OPAQUE,
-                Convert::None => {}
+                _ => converted.value_kind = value_kind::OPAQUE,
             }
-            events.push(converted);
         }
     }
 
