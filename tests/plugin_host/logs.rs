@@ -13,8 +13,11 @@ use tracing::{Event, Level, Metadata, Subscriber};
 use crate::plugin_support::{KIND, builder, good_library};
 use crate::support::alone;
 
-/// The fields of each event that came from a plugin.
-static LINES: Mutex<Vec<(Level, BTreeMap<String, String>)>> = Mutex::new(Vec::new());
+/// A line of the log: its level and its fields.
+type Logged = (Level, BTreeMap<String, String>);
+
+/// What came from a plugin.
+static LINES: Mutex<Vec<Logged>> = Mutex::new(Vec::new());
 
 struct Listener {
     level: Level,
@@ -60,7 +63,7 @@ impl Subscriber for Listener {
 }
 
 /// Lets a plugin log, with a listener of that level. Returns what came, and how many lines were left out.
-fn logged(level: Level, words: &[&'static str]) -> (Vec<(Level, BTreeMap<String, String>)>, u64) {
+fn logged(level: Level, words: &[&'static str]) -> (Vec<Logged>, u64) {
     tracing::subscriber::set_global_default(Listener { level }).expect("the only one");
     let host = builder().log_lines_per_second(100).build().expect("a thread");
     let plugin = host.load(good_library()).expect("it loads");
