@@ -201,6 +201,11 @@ fn a_watch_tells_of_other_contents_once_they_are_complete() {
         std::fs::write(&path, "tw").expect("a file");
         std::fs::write(&path, "two").expect("a file");
         assert_eq!(told.recv(), Ok(Sha256::of(b"two")));
+        // Written anew with the same content, and given the time to be told by mistake.
+        std::fs::write(&path, "two").expect("a file");
+        watch.look_now();
+        std::thread::sleep(Duration::from_millis(200));
+        assert!(told.try_recv().is_err(), "it is no other content");
         // By rename, and by a link.
         std::fs::write(folder.path("fresh"), "three").expect("a file");
         std::fs::rename(folder.path("fresh"), &path).expect("a rename");

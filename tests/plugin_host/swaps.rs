@@ -50,6 +50,10 @@ fn the_state_goes_along() {
             (count(&host, "it", "shutdown_swap"), count(&host, "it", "shutdown_bus")),
             (2, 2)
         );
+        assert_eq!(
+            (count(&host, "it", "flush_swap"), count(&host, "it", "flush_shutdown")),
+            (2, 2)
+        );
         assert_eq!(count(&host, "it", "version"), 4, "2 on both shards");
         assert!(host.settle(Duration::from_secs(60)));
         let stats = host.stats();

@@ -194,6 +194,8 @@ static keylane_status flush(keylane_processor *p, uint32_t reason, keylane_error
   instance *self = (instance *)p;
   keylane_cell_add(self->flushes, 1);
   if (reason == KEYLANE_FLUSH_REQUESTED) keylane_cell_add(self->requested, 1);
+  static const char *const names[] = {"flush_idle", "flush_requested", "flush_swap", "flush_shutdown"};
+  keylane_cell_add(self->host->cell(self->host, KEYLANE_CELL_COUNTER, text(names[reason]), text("")), 1);
 #ifdef FLUSH_FAILS
   say(error, "cannot flush");
   return KEYLANE_E_FATAL;
