@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# All tests. Needs a Rust toolchain and a C compiler; names what it skips and why. See CONTRIBUTING.md for the longer runs.
+# All tests. Needs a Rust toolchain and compilers for C and C++; names what it skips and why. See CONTRIBUTING.md for the longer runs.
 #
 # A step that fails does not keep the others from running; the script fails when one did.
 set -euo pipefail

@@ -155,7 +155,8 @@ impl Processor for NdjsonFile {
     }
 
     fn shutdown(&mut self, _: ShutdownReason, cx: &Cx<'_>) {
-        if !self.buffer.is_empty() {
+        // Also the end of an instance that was given up because the disk was full for too long: a last try.
+        if self.write_out(cx).is_err() {
             keylane_plugin::error!(
                 cx,
                 "{} bytes could not be written to {} in time and are lost",

@@ -85,3 +85,7 @@ pub use metrics::{Counter, Gauge, Histogram};
 pub use processor::{Error, FlushReason, Outcome, Processor, ShutdownReason, Stop};
 pub use state::StateWriter;
 pub use time_text::Rfc3339;
+
+#[cfg(doctest)]
+#[doc = include_str!("../../../docs/plugins.md")]
+struct Guide;

@@ -4,6 +4,7 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::ffi::{c_char, c_void};
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use keylane_plugin_abi as abi;
@@ -73,7 +74,7 @@ pub(super) struct State {
     pub(super) batch: Option<(usize, usize, Vec<Option<String>>)>,
     /// What was rendered during the batch, so that it lives until it ends.
     pub(super) rendered: Vec<Box<str>>,
-    pub(super) type_names: BTreeMap<u32, &'static str>,
+    pub(super) type_names: BTreeMap<u32, Box<str>>,
     pub(super) requested_flush: Option<Duration>,
     pub(super) now_wall_ns: i64,
     pub(super) now_mono_ns: u64,
@@ -140,6 +141,16 @@ unsafe extern "C" fn log(host: *const abi::Host, record: *const abi::LogRecord) 
     }
 }
 
+/// A new one that lives as long as the process. It is kept in a list, so that tools that look for leaks do not take it for one.
+pub(super) fn forever<T: Default + Sync>() -> &'static T {
+    static LIST: Mutex<Vec<usize>> = Mutex::new(Vec::new());
+    let value: &'static T = Box::leak(Box::default());
+    LIST.lock()
+        .unwrap_or_else(PoisonError::into_inner)
+        .push(std::ptr::from_ref(value).expose_provenance());
+    value
+}
+
 unsafe extern "C" fn cell(
     host: *const abi::Host,
     kind: u32,
@@ -149,11 +160,7 @@ unsafe extern "C" fn cell(
     // SAFETY: the plugin passes texts that live.
     let name = unsafe { (kind, text(name), text(labels)) };
     // SAFETY: the host is the one of this state.
-    unsafe {
-        state(host, |state| {
-            state.cells.entry(name).or_insert_with(|| Box::leak(Box::default())).as_ptr()
-        })
-    }
+    unsafe { state(host, |state| state.cells.entry(name).or_insert_with(forever).as_ptr()) }
 }
 
 unsafe extern "C" fn histogram(
@@ -294,7 +301,7 @@ unsafe extern "C" fn type_id(host: *const abi::Host, name: abi::Bytes) -> u32 {
     // SAFETY: the host is the one of this state.
     let given = unsafe {
         state(host, |state| {
-            state.type_names.iter().find(|(_, known)| **known == name).map(|(code, _)| *code)
+            state.type_names.iter().find(|(_, known)| ***known == *name).map(|(code, _)| *code)
         })
     };
     let codes = (0..=8).chain(256..=u16::MAX.into());
@@ -307,7 +314,7 @@ unsafe extern "C" fn type_name(host: *const abi::Host, code: u32) -> abi::Bytes 
     unsafe {
         state(host, |state| {
             let name = state.type_names.entry(code);
-            abi::Bytes::text(name.or_insert_with(|| EventType::from_code(code).to_string().leak()))
+            abi::Bytes::text(name.or_insert_with(|| EventType::from_code(code).to_string().into()))
         })
     }
 }

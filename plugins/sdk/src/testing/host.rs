@@ -10,31 +10,12 @@ use std::time::Duration;
 
 use keylane_plugin_abi as abi;
 
+use super::batch::RawEvents;
 use super::callbacks::{Emitted, HISTOGRAM, LogLine, Shared, State, host_of};
-use super::event::{RawMeta, TestEvent, TestValue};
+use super::event::TestEvent;
+use super::report::{Report, broken, check, report, unsupported};
 use crate::export::{Descriptors, Plugin, Registration};
-use crate::{Level, Payload, Processor};
-
-/// What a call came to, when not to success.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Report {
-    /// The status.
-    pub status: abi::Status,
-    /// How many events of the batch are done.
-    pub processed: usize,
-    /// What the plugin said.
-    pub message: String,
-    /// When it wants to be called again.
-    pub retry_after: Option<Duration>,
-}
-
-impl fmt::Display for Report {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} after {} events: {}", self.status, self.processed, self.message)
-    }
-}
-
-impl std::error::Error for Report {}
+use crate::{Level, Processor};
 
 /// Hosts one instance of a processor, on the test's thread. See [the module](super).
 pub struct TestHost {
@@ -59,18 +40,8 @@ impl<P: Processor> Plugin for Only<P> {
 
     fn descriptors() -> &'static OnceLock<Descriptors> {
         // A static cannot depend on `P`, so every host of a test has a cell of its own. It asks once.
-        Box::leak(Box::default())
+        super::callbacks::forever()
     }
-}
-
-/// Events lie this far apart, to find those who walk by `sizeof`.
-const STRIDE: usize = 96;
-
-#[repr(C)]
-#[derive(Clone, Copy)]
-struct Spaced {
-    event: abi::Event,
-    rubbish: [u8; STRIDE - size_of::<abi::Event>()],
 }
 
 /// 2026-01-01T00:00:00Z, when every test begins.
@@ -247,34 +218,9 @@ impl TestHost {
     pub fn try_send(&mut self, events: &[TestEvent]) -> Report {
         let process = self.table().process.expect("process is required");
         let (now_wall_ns, now_mono_ns) = self.state(|state| (state.now_wall_ns, state.now_mono_ns));
-        let metas: Vec<Option<Box<RawMeta>>> = events.iter().map(raw_meta).collect();
-        let raw: Vec<Spaced> = (self.seq..)
-            .zip(events.iter().zip(&metas))
-            .map(|(seq, (event, meta))| Spaced {
-                event: raw_event(event, meta.as_deref(), seq, now_wall_ns, now_mono_ns),
-                rubbish: [0xa5; STRIDE - size_of::<abi::Event>()],
-            })
-            .collect();
-        let bytes = |raw: &Vec<Spaced>| {
-            // SAFETY: an event has no padding, nor has the space behind it.
-            unsafe {
-                std::slice::from_raw_parts(raw.as_ptr().cast::<u8>(), size_of_val(raw.as_slice()))
-                    .to_vec()
-            }
-        };
-        let before = bytes(&raw);
-        let batch = abi::Batch {
-            struct_size: size_of::<abi::Batch>() as u32,
-            count: raw.len() as u32,
-            events: raw.as_ptr().cast(),
-            event_stride: STRIDE,
-            shard: self.shard.0,
-            shard_count: self.shard.1,
-            flags: 0,
-            reserved: 0,
-            now_wall_ns,
-            now_mono_ns,
-        };
+        let raw = RawEvents::new(events, self.seq, now_wall_ns, now_mono_ns);
+        let before = raw.bytes().to_vec();
+        let batch = raw.batch(self.shard, now_wall_ns, now_mono_ns);
         let mut error = abi::ErrorBuffer::new();
         let mut result = abi::BatchResult {
             struct_size: size_of::<abi::BatchResult>() as u32,
@@ -284,7 +230,7 @@ impl TestHost {
         };
         self.state(|state| {
             let values = events.iter().map(TestEvent::render).collect();
-            state.batch = Some((raw.as_ptr().addr(), STRIDE, values));
+            state.batch = Some((batch.events.addr(), batch.event_stride, values));
             state.may_emit = true;
         });
         // SAFETY: everything lives until the call returns.
@@ -294,13 +240,13 @@ impl TestHost {
             state.rendered.clear();
             state.may_emit = false;
         });
-        assert_eq!(before, bytes(&raw), "the plugin has changed the events");
+        assert_eq!(before, raw.bytes(), "the plugin has changed the events");
         let processed =
-            if status == abi::Status::OK { raw.len() } else { result.processed as usize };
+            if status == abi::Status::OK { events.len() } else { result.processed as usize };
         assert!(
-            processed <= raw.len(),
+            processed <= events.len(),
             "the plugin says that it has processed {processed} of {} events",
-            raw.len()
+            events.len()
         );
         let lost = [abi::Status::E_EVENT, abi::Status::E_PANIC].contains(&status);
         self.seq += (processed + usize::from(lost)) as u64;
@@ -498,8 +444,7 @@ impl TestHost {
 
     /// Gives a type a name, as a program may.
     pub fn name_type(&mut self, kind: crate::EventType, name: &str) {
-        let name = name.to_owned().leak();
-        self.state(|state| state.type_names.insert(kind.code(), name));
+        self.state(|state| state.type_names.insert(kind.code(), name.into()));
     }
 }
 
@@ -529,82 +474,4 @@ unsafe fn end(instance: *mut abi::Processor, shutdown: Option<u32>) {
         }
         table.destroy.expect("destroy is required")(instance);
     }
-}
-
-fn raw_meta(event: &TestEvent) -> Option<Box<RawMeta>> {
-    match &event.value {
-        TestValue::Meta(meta) => Some(Box::new(meta.to_raw(event.kind))),
-        _ => None,
-    }
-}
-
-fn raw_event(
-    event: &TestEvent,
-    meta: Option<&RawMeta>,
-    seq: u64,
-    now_wall_ns: i64,
-    now_mono_ns: u64,
-) -> abi::Event {
-    use abi::value_kind as kind;
-
-    let inline = |kind: u8, u64: u64| (kind, 0, abi::Value { u64 });
-    let bytes = |kind: u8, bytes: &[u8]| {
-        (kind, bytes.len() as u32, abi::Value { ptr: bytes.as_ptr().cast() })
-    };
-    let (value_kind, value_len, value) = match (&event.value, meta) {
-        (TestValue::Plain(payload), _) => match payload {
-            Payload::None => inline(kind::NONE, 0),
-            Payload::Bool(value) => inline(kind::BOOL, (*value).into()),
-            Payload::I64(value) => inline(kind::I64, *value as u64),
-            Payload::U64(value) => inline(kind::U64, *value),
-            Payload::F64(value) => inline(kind::F64, value.to_bits()),
-            Payload::Str(value) => bytes(kind::UTF8, value.as_bytes()),
-            Payload::Bytes(value) => bytes(kind::BYTES, value),
-            Payload::Json(value) => bytes(kind::JSON, value.as_bytes()),
-        },
-        (TestValue::Meta(_), Some(meta)) => {
-            let (ptr, size) = meta.place();
-            (kind::META, size, abi::Value { ptr })
-        }
-        _ => inline(kind::OPAQUE, 0xdead),
-    };
-    let keyed = if event.key_hash.is_some() { abi::event_flag::KEYED } else { 0 };
-    let wall_ns = event.wall_ns.unwrap_or(now_wall_ns);
-    abi::Event {
-        type_id: event.kind.code(),
-        value_kind,
-        hops: event.hops,
-        flags: event.flags | keyed,
-        key_len: event.key.as_ref().map_or(0, |key| key.len() as u32),
-        value_len,
-        seq,
-        wall_ns,
-        mono_ns: now_mono_ns.saturating_add_signed(wall_ns - now_wall_ns),
-        key_hash: event.key_hash.unwrap_or(seq),
-        key: event.key.as_ref().map_or(std::ptr::null(), |key| key.as_ptr()),
-        value,
-    }
-}
-
-fn check(status: abi::Status, error: &abi::ErrorBuffer) -> Result<(), Report> {
-    if status == abi::Status::OK { Ok(()) } else { Err(report(status, error)) }
-}
-
-fn report(status: abi::Status, error: &abi::ErrorBuffer) -> Report {
-    let message = String::from_utf8_lossy(error.message()).into_owned();
-    Report { status, processed: 0, message, retry_after: None }
-}
-
-fn broken(message: &str) -> Report {
-    Report {
-        status: abi::Status::E_ABI,
-        processed: 0,
-        message: message.to_owned(),
-        retry_after: None,
-    }
-}
-
-fn unsupported(function: &str) -> Report {
-    let message = format!("the plugin has no {function}");
-    Report { status: abi::Status::E_UNSUPPORTED, processed: 0, message, retry_after: None }
 }

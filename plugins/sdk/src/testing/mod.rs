@@ -30,10 +30,13 @@
 //! The test host is stricter than a real one: events lie further apart than their size, with rubbish in between, and what
 //! belongs to a call is gone when it returns, so that a processor that breaks the rules is found here.
 
+mod batch;
 mod callbacks;
 mod event;
 mod host;
+mod report;
 
 pub use callbacks::{Emitted, EmittedKey, LogLine};
 pub use event::{TestEvent, TestMeta, TestValue};
-pub use host::{Report, TestHost};
+pub use host::TestHost;
+pub use report::Report;
