@@ -73,12 +73,12 @@ impl Processor for Picky {
     }
 }
 
-type Faults = Arc<Mutex<Vec<(FaultSite, String, Option<u64>)>>>;
+/// Where a fault happened, its message, and the number of its event.
+type Seen = (FaultSite, String, Option<u64>);
+type Faults = Arc<Mutex<Vec<Seen>>>;
 
 /// Emits 0 to 99 to a processor with a rule, between two others. Returns what it saw, the faults, and the report's processed and faulted.
-fn picky(
-    rule: fn(u64) -> Option<Rule>,
-) -> (Vec<u64>, Vec<(FaultSite, String, Option<u64>)>, (u64, u64)) {
+fn picky(rule: fn(u64) -> Option<Rule>) -> (Vec<u64>, Vec<Seen>, (u64, u64)) {
     let (seen, faults) = (Arc::new(Mutex::new(Vec::new())), Faults::default());
     let (kept, kept_faults) = (seen.clone(), faults.clone());
     let all = Arc::new(AtomicU64::new(0));

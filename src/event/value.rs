@@ -228,6 +228,24 @@ impl Value {
         self.kind.map(|kind| kind.type_id)
     }
 
+    /// Tells stored types apart: values with the same mark have the same type; one type may have several marks.
+    #[cfg(all(feature = "plugin", target_os = "linux"))]
+    #[inline(always)]
+    pub(crate) fn type_mark(&self) -> *const () {
+        self.kind.map_or(std::ptr::null(), |kind| std::ptr::from_ref(kind).cast())
+    }
+
+    /// The bits of a number of 64 bits.
+    ///
+    /// # Safety
+    /// A `u64`, an `i64` or an `f64` is stored.
+    #[cfg(all(feature = "plugin", target_os = "linux"))]
+    #[inline(always)]
+    pub(crate) unsafe fn number_bits(&self) -> u64 {
+        // SAFETY: such a value is inline, in the first word.
+        unsafe { self.data[0].assume_init() }
+    }
+
     /// Whether the value is stored without an allocation of its own.
     pub fn is_inline(&self) -> bool {
         self.kind.is_none_or(|kind| kind.inline)

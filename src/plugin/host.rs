@@ -157,10 +157,8 @@ fn check_reload(libraries: &[Arc<Library>], id: &str) -> Result<(), LoadErrorKin
 /// All checks that read bytes, and nothing else.
 pub(crate) fn check_bytes(path: &Path, file: &SourceFile) -> Result<Candidate, LoadErrorKind> {
     let facts = elf::check(&file.bytes)?;
-    if let Some(entries) = &facts.entries
-        && !entries.iter().any(|name| name.as_bytes() == abi::ENTRY_SYMBOL.to_bytes())
-    {
-        return Err(LoadErrorKind::NoEntry { found: entries.clone() });
+    if !facts.entries.iter().any(|name| name.as_bytes() == abi::ENTRY_SYMBOL.to_bytes()) {
+        return Err(LoadErrorKind::NoEntry { found: facts.entries });
     }
     let manifest = facts.note.as_deref().map(manifest::parse).transpose()?;
     Ok(Candidate {

@@ -10,7 +10,7 @@ use keylane_plugin_abi as abi;
 use super::call::{Identity, Role, enter};
 use super::descriptor::{self, MAX_DESCRIPTORS, PluginDescriptor, too_small, wrong};
 use super::digest::Sha256;
-use super::elf::{ENTRY_PREFIX, ElfFacts};
+use super::elf::ElfFacts;
 use super::error::LoadErrorKind;
 use super::manifest::PluginManifest;
 
@@ -74,7 +74,7 @@ fn load_inside(path: &Path, candidate: Candidate) -> Result<Library, LoadErrorKi
     std::mem::forget(handle);
     let entry = match address {
         Ok(address) if !address.is_null() => address.cast::<abi::Entry>(),
-        _ => return Err(LoadErrorKind::NoEntry { found: other_entries(&candidate.facts) }),
+        _ => return Err(LoadErrorKind::NoEntry { found: candidate.facts.entries }),
     };
     // SAFETY: the symbol leads to an entry, as its name says; what can be checked of that is checked.
     let entry = unsafe { check_entry(entry) }?;
@@ -97,11 +97,6 @@ fn load_inside(path: &Path, candidate: Candidate) -> Result<Library, LoadErrorKi
         }
     }
     Ok(Library { candidate, descriptors, factory })
-}
-
-fn other_entries(facts: &ElfFacts) -> Vec<String> {
-    let known = facts.entries.clone().unwrap_or_default();
-    known.into_iter().filter(|name| name.starts_with(ENTRY_PREFIX)).collect()
 }
 
 /// # Safety

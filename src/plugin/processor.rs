@@ -154,7 +154,7 @@ impl PluginProcessor {
 
     /// Gives the instance the converted events, until something has to be decided.
     fn offer(&mut self, events: &[&Event], times: &Times) -> Step {
-        let (mut from, total) = (0, self.converter.events.len());
+        let (mut from, total) = (0, self.converter.converted().len());
         if total == 0 {
             return Step::Done;
         }
@@ -234,7 +234,7 @@ impl PluginProcessor {
         self.recipe.shared.counts.fatal.add(1);
         self.advance(done);
         let from = from + done;
-        self.redelivered = self.converter.events.len() - from;
+        self.redelivered = self.converter.converted().len() - from;
         self.give_up();
         let all_done = self.redelivered == 0;
         Step::GivenUp(if all_done { usize::MAX } else { self.converter.place(from) }, text)

@@ -29,11 +29,10 @@ fn libraries_of_the_system_pass() {
     let corpus = corpus();
     assert!(corpus.len() > 2, "libc is mapped at least");
     for library in &corpus {
-        let (facts, _) = check_elf(library).expect("the loader takes it, so does the check");
-        assert!(facts.entries.is_some(), "its symbols were found");
+        check_elf(library).expect("the loader takes it, so does the check");
     }
     let (facts, manifest) = check_elf(&corpus[0]).expect("it passes");
-    assert_eq!(facts.entries.expect("found").len(), 1);
+    assert_eq!(facts.entries.len(), 1);
     assert!(manifest.is_some());
 }
 
@@ -58,8 +57,8 @@ fn changed_bytes_do_no_harm() {
     let mut passed = 0;
     let mut tried = 0_u64;
     // The interesting bytes are those of the headers, the tables at the end, and the dynamic section.
-    while tried < 2000 || Instant::now() < until {
-        let original = &corpus[random.below(corpus.len().min(3) as u64) as usize];
+    while tried < 200 || Instant::now() < until {
+        let original = &corpus[random.below(corpus.len().min(2) as u64) as usize];
         let mut changed = original.clone();
         for _ in 0..=random.below(4) {
             let length = changed.len() as u64;

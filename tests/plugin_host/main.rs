@@ -9,6 +9,8 @@ mod crash;
 mod elf;
 mod files;
 mod interface;
+mod logs;
 mod reload;
 mod results;
 mod swaps;
+mod values;

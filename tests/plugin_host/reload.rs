@@ -7,7 +7,7 @@ use std::time::Duration;
 use keylane::Bus;
 use keylane::plugin::{FileWatch, PluginHost, Sha256, WatchOptions};
 
-use crate::plugin_support::{Folder, KIND, builder, count, good_library, host};
+use crate::plugin_support::{Folder, KIND, builder, count, eventually, good_library, host};
 use crate::support::within;
 
 /// Runs a bus over what the path leads to now. Returns the version that the plugin says.
@@ -201,6 +201,11 @@ fn a_watch_tells_of_other_contents_once_they_are_complete() {
         std::fs::write(&path, "tw").expect("a file");
         std::fs::write(&path, "two").expect("a file");
         assert_eq!(told.recv(), Ok(Sha256::of(b"two")));
+        // Written anew with the same content, and given the time to be told by mistake.
+        std::fs::write(&path, "two").expect("a file");
+        watch.look_now();
+        std::thread::sleep(Duration::from_millis(200));
+        assert!(told.try_recv().is_err(), "it is no other content");
         // By rename, and by a link.
         std::fs::write(folder.path("fresh"), "three").expect("a file");
         std::fs::rename(folder.path("fresh"), &path).expect("a rename");
@@ -214,5 +219,31 @@ fn a_watch_tells_of_other_contents_once_they_are_complete() {
         assert_eq!(told.recv(), Ok(Sha256::of(b"five")));
         drop(watch);
         assert!(told.try_recv().is_err(), "each content was told once");
+    });
+}
+
+#[test]
+fn copies_of_processes_that_crashed_are_removed() {
+    within(60, || {
+        let folder = Folder::new();
+        // No process has this number: it is above what the kernel gives.
+        let (dead, alive) =
+            (folder.path("keylane-plugins-4194305-0-0"), folder.path("keylane-plugins-1-0-0"));
+        let other = folder.path("keylane-plugins-mine");
+        for path in [&dead, &alive, &other] {
+            std::fs::create_dir(path).expect("a folder");
+            std::fs::write(path.join("x.so"), "x").expect("a file");
+        }
+        let host = builder().copy_folder(&folder.0).build().expect("a thread");
+        host.load(good_library()).expect("it loads");
+        assert!(!dead.exists() && alive.exists() && other.exists());
+        let own = |entry: &std::fs::DirEntry| {
+            entry.file_name().to_string_lossy().contains(&std::process::id().to_string())
+        };
+        let copies =
+            || std::fs::read_dir(&folder.0).expect("a folder").flatten().filter(own).count();
+        assert_eq!(copies(), 1);
+        drop(host);
+        eventually("its own are removed", || copies() == 0);
     });
 }

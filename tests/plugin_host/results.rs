@@ -1,12 +1,12 @@
 //! What a plugin returns, and what comes of it.
 
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, mpsc};
 use std::time::Duration;
 
 use keylane::plugin::{PluginHost, RestartPolicy};
 use keylane::{
     Builder, Bus, CommonErrorMeta, Event, EventType, FaultSite, Processor, RequestMeta,
-    RequestType, ShardContext,
+    RequestType, ShardContext, Value,
 };
 
 use crate::plugin_support::{Folder, KIND, builder, count, eventually, good_library, host};
@@ -21,9 +21,10 @@ fn bus(host: &PluginHost, config: impl FnOnce(Builder) -> Builder) -> (Bus, Faul
     let plugin = host.load(good_library()).expect("it loads");
     let faults = Faults::default();
     let kept = faults.clone();
+    let kinds = [KIND, EventType::user(9), EventType::START_REQUEST, EventType::COMMON_ERROR];
     let builder = Bus::builder()
         .shards(1)
-        .processor("fixture", plugin.processor("{}").expect("a factory"))
+        .processor_for("fixture", kinds, plugin.processor("{}").expect("a factory"))
         .on_fault(move |fault| {
             let event = fault.event().map(|event| event.value().to_string());
             kept.lock().unwrap().push((fault.site(), fault.message().to_owned(), event));
@@ -35,7 +36,15 @@ fn bus(host: &PluginHost, config: impl FnOnce(Builder) -> Builder) -> (Bus, Faul
 #[track_caller]
 fn around(word: &'static str, host: &PluginHost) -> (u64, u64, Vec<Seen>) {
     let (bus, faults) = bus(host, |builder| builder);
+    // The shard is held up meanwhile, so that they come in one batch.
+    let (release, gate) = mpsc::channel::<()>();
+    let (entered, held) = mpsc::channel();
+    let gate = Mutex::new(Some((entered, gate)));
+    let hold = move |_: &ShardContext| Gate(gate.lock().unwrap().take());
+    bus.add_processor_for("gate", [HOLD], hold).expect("added");
     let mut producer = bus.producer();
+    producer.emit_blocking(HOLD, Value::none(), "key").expect("open");
+    held.recv().expect("the shard comes to it");
     for number in 0..5_u64 {
         producer.emit_blocking(KIND, number, "key").expect("open");
     }
@@ -43,11 +52,26 @@ fn around(word: &'static str, host: &PluginHost) -> (u64, u64, Vec<Seen>) {
     for number in 5..10_u64 {
         producer.emit_blocking(KIND, number, "key").expect("open");
     }
+    drop(release);
     let report = bus.shutdown(Duration::from_secs(60));
     assert!(report.is_clean(), "{report}");
     assert_eq!(count(host, "fixture", "disorder"), 0);
     let faults = faults.lock().unwrap().clone();
-    (report.processed, report.faulted, faults)
+    (report.processed - 1, report.faulted, faults)
+}
+
+const HOLD: EventType = EventType::user(99);
+
+/// Tells that its first event has come, and waits there until the other end is dropped.
+struct Gate(Option<(mpsc::Sender<()>, mpsc::Receiver<()>)>);
+
+impl Processor for Gate {
+    fn process(&mut self, _: &Event) {
+        if let Some((entered, gate)) = self.0.take() {
+            entered.send(()).expect("the test listens");
+            let _ = gate.recv();
+        }
+    }
 }
 
 #[test]
@@ -59,9 +83,11 @@ fn good_events_are_processed() {
         assert_eq!(count(&host, "fixture", "sum"), 45);
         assert_eq!(count(&host, "fixture", "gap"), 0);
         assert_eq!(count(&host, "fixture", "shutdown_bus"), 1);
+        assert_eq!(count(&host, "fixture", "flush_shutdown"), 1);
         assert!(host.settle(Duration::from_secs(60)));
         let stats = host.stats();
         assert_eq!((stats.created, stats.destroyed, stats.fatal), (1, 1, 0));
+        assert_eq!(stats.batches, 1, "one call for the batch");
     });
 }
 
@@ -90,6 +116,11 @@ fn a_panic_costs_its_event_and_the_instance() {
         assert_eq!(count(&host, "fixture", "shutdown_fault"), 1);
         assert_eq!(count(&host, "fixture", "shutdown_bus"), 1);
         assert_eq!(count(&host, "fixture", "events"), 10);
+        assert_eq!(
+            count(&host, "fixture", "redelivered"),
+            5,
+            "those behind it, to the next instance"
+        );
         assert!(host.settle(Duration::from_secs(60)));
         let stats = host.stats();
         assert_eq!((stats.panics, stats.restarts, stats.created, stats.destroyed), (1, 1, 2, 2));
@@ -248,6 +279,35 @@ fn derived_events_arrive_and_cycles_end() {
             (host.stats().emitted, host.stats().emit_refused, host.stats().emit_lost),
             (6, 1, 0)
         );
+    });
+}
+
+#[test]
+fn derived_events_wait_for_room_in_a_bounded_outbox() {
+    within(60, || {
+        let host = builder().outbox(3, 1000).build().expect("a thread");
+        let texts = Arc::new(Mutex::new(Vec::new()));
+        let kept = texts.clone();
+        // Rings of two slots: of a batch's derived events only two go at once.
+        let (bus, _) = bus(&host, |builder| {
+            builder.capacity(2).processor("texts", move |_: &ShardContext| Texts(kept.clone()))
+        });
+        let mut producers: Vec<_> = (0..8).map(|_| bus.producer()).collect();
+        for _ in 0..50 {
+            for producer in &mut producers {
+                producer.emit_blocking(KIND, "emit", "key").expect("open");
+            }
+        }
+        let report = bus.shutdown(Duration::from_secs(60));
+        assert!(report.is_clean(), "{report}");
+        let (emitted, failed) =
+            (count(&host, "fixture", "emitted"), count(&host, "fixture", "emit_failed"));
+        assert_eq!(emitted + failed, 400, "each was taken or refused");
+        let stats = host.stats();
+        assert_eq!((stats.emit_refused, stats.emitted + stats.emit_lost), (failed, emitted));
+        assert_eq!(texts.lock().unwrap().len() as u64, stats.emitted, "what was sent has arrived");
+        assert_eq!(stats.emit_lost, 0, "nothing that was taken is lost while the bus drains");
+        assert_eq!(report.accepted, 400 + stats.emitted);
     });
 }
 

@@ -50,6 +50,10 @@ fn the_state_goes_along() {
             (count(&host, "it", "shutdown_swap"), count(&host, "it", "shutdown_bus")),
             (2, 2)
         );
+        assert_eq!(
+            (count(&host, "it", "flush_swap"), count(&host, "it", "flush_shutdown")),
+            (2, 2)
+        );
         assert_eq!(count(&host, "it", "version"), 4, "2 on both shards");
         assert!(host.settle(Duration::from_secs(60)));
         let stats = host.stats();
@@ -64,13 +68,17 @@ fn plugins_and_other_processors_replace_each_other() {
         let host = host();
         let plugin = host.load(good_library()).expect("it loads");
         let bus = started(&plugin, 2);
+        let processed = |count| eventually("all are processed", || bus.stats().processed == count);
         emit(&bus, 0, 10);
+        processed(10);
         bus.replace_processor("it", |_: &ShardContext| NoopProcessor).expect("a swap");
         emit(&bus, 10, 20);
+        processed(20);
         bus.replace_processor("it", plugin.processor("{}").expect("a factory")).expect("a swap");
         bus.add_processor("another", plugin.processor("{}").expect("a factory")).expect("added");
         emit(&bus, 20, 30);
-        eventually("all are processed", || count(&host, "another", "events") == 10);
+        processed(30);
+        assert_eq!(count(&host, "another", "events"), 10);
         bus.remove_processor("another").expect("removed");
         assert_eq!(count(&host, "another", "shutdown_removed"), 2);
         assert_eq!(ended(&host, &bus), (20..30).sum::<u64>(), "another one begins anew");
@@ -114,6 +122,7 @@ fn a_state_that_only_one_shard_refuses_is_undone_everywhere() {
         for number in 0..100_u64 {
             bus.emitter().emit_blocking(KIND, number, "key").expect("open");
         }
+        eventually("all are processed", || bus.stats().processed == 100);
         let picky = folder.build(
             "picky.so",
             &["VERSION=\"2.0.0\"", "LOAD_REFUSES=((const struct state *)state.ptr)->events!=0"],
@@ -166,6 +175,7 @@ fn another_plugin_and_another_form_begin_as_they_should() {
         let older = host.load(good_library()).expect("it loads");
         let bus = started(&newer, 1);
         emit(&bus, 0, 10);
+        eventually("all are processed", || bus.stats().processed == 10);
         let error = bus
             .replace_processor("it", older.processor("{}").expect("a factory"))
             .expect_err("newer form");

@@ -38,6 +38,7 @@ KEYLANE_PLUGIN_MANIFEST(MANIFEST_ID, VERSION, FLAGS, COUNT);
 typedef struct state {
   uint64_t events, sum;
   uint64_t last[KEYS]; /* the number seen last of each key, plus one */
+  uint64_t next_seq, any;
 } state;
 
 typedef struct instance {
@@ -45,8 +46,7 @@ typedef struct instance {
   const keylane_host *host;
   state state;
   uint64_t *events, *sum, *disorder, *redelivered, *flushes, *requested, *loaded, *shutdowns, *gap, *version;
-  uint64_t next_seq;
-  int stalled, any;
+  int stalled;
   char canary[16];
 } instance;
 
@@ -103,9 +103,9 @@ static keylane_status process(keylane_processor *p, const keylane_batch *batch, 
   for (uint32_t i = 0; i < batch->count; i++) {
     const keylane_event *event = keylane_event_at(batch, i);
     result->processed = i;
-    if (self->any && event->seq != self->next_seq) keylane_cell_add(self->gap, 1);
-    self->any = 1;
-    self->next_seq = event->seq + 1;
+    if (self->state.any && event->seq != self->state.next_seq) keylane_cell_add(self->gap, 1);
+    self->state.any = 1;
+    self->state.next_seq = event->seq + 1;
     if (event->flags & KEYLANE_EV_REDELIVERED) keylane_cell_add(self->redelivered, 1);
     if (event->value_kind == KEYLANE_V_U64) {
       uint64_t *last = &self->state.last[event->key_hash % KEYS];
@@ -137,7 +137,7 @@ static keylane_status process(keylane_processor *p, const keylane_batch *batch, 
       return KEYLANE_E_EVENT;
     } else if (is(event, "stall") && self->stalled++ < 3) {
       result->retry_after_ns = 1000000;
-      self->next_seq = event->seq;
+      self->state.next_seq = event->seq;
       return KEYLANE_AGAIN;
     } else if (is(event, "stall for ever") && !(event->flags & KEYLANE_EV_REDELIVERED)) {
       say(result->error, "the disk is full");
@@ -194,6 +194,8 @@ static keylane_status flush(keylane_processor *p, uint32_t reason, keylane_error
   instance *self = (instance *)p;
   keylane_cell_add(self->flushes, 1);
   if (reason == KEYLANE_FLUSH_REQUESTED) keylane_cell_add(self->requested, 1);
+  static const char *const names[] = {"flush_idle", "flush_requested", "flush_swap", "flush_shutdown"};
+  keylane_cell_add(self->host->cell(self->host, KEYLANE_CELL_COUNTER, text(names[reason]), text("")), 1);
 #ifdef FLUSH_FAILS
   say(error, "cannot flush");
   return KEYLANE_E_FATAL;

@@ -62,7 +62,7 @@ pub(crate) fn build(out: &Path, defines: &[&str]) {
 pub(crate) fn compile(compiler: &mut Command, out: &Path) {
     let headers = Path::new(env!("CARGO_MANIFEST_DIR")).join("plugins/abi/include");
     let output = compiler
-        .args(["-w", "-O1", "-shared", "-fPIC", "-fvisibility=hidden", "-pthread", "-I"])
+        .args(["-w", "-O0", "-shared", "-fPIC", "-fvisibility=hidden", "-pthread", "-I"])
         .arg(headers)
         .arg("-o")
         .arg(out)

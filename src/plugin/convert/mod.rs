@@ -16,6 +16,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use keylane_plugin_abi::{self as abi, event_flag, value_kind};
 use serde_core::Serialize;
+use serde_json::value::RawValue;
 
 pub(crate) use arena::Arena;
 
@@ -28,6 +29,10 @@ pub(crate) type View = dyn for<'a> Fn(&'a Value) -> Option<&'a [u8]> + Send + Sy
 /// How a value of one type is converted.
 #[derive(Clone)]
 pub(crate) enum Convert {
+    /// No value.
+    None,
+    /// A number of 64 bits: `u64`, `i64` or `f64`.
+    Number(u8),
     /// A predefined or plain type.
     Native(fn(&Value, &mut abi::Event, &mut Arena)),
     /// A type of the program's, as bytes of this kind.
@@ -38,6 +43,8 @@ pub(crate) enum Convert {
 impl fmt::Debug for Convert {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
+            Self::None => "None",
+            Self::Number(_) => "Number",
             Self::Native(_) => "Native",
             Self::Viewed(..) => "Viewed",
             Self::Opaque => "Opaque",
@@ -87,9 +94,9 @@ macro_rules! numbers {
 
 numbers! {
     BOOL u64 u64: bool;
-    I64 i64 i64: i8 i16 i32 i64;
-    U64 u64 u64: u8 u16 u32 u64;
-    F64 f64 f64: f32 f64;
+    I64 i64 i64: i8 i16 i32;
+    U64 u64 u64: u8 u16 u32;
+    F64 f64 f64: f32;
 }
 
 /// Types that are text or bytes.
@@ -119,6 +126,12 @@ fn cow(value: &Value, event: &mut abi::Event, _: &mut Arena) {
     }
 }
 
+fn raw_json(value: &Value, event: &mut abi::Event, _: &mut Arena) {
+    if let Some(json) = value.get::<Box<RawValue>>() {
+        point(event, value_kind::JSON, json.get().as_bytes());
+    }
+}
+
 fn size(value: &Value, event: &mut abi::Event, _: &mut Arena) {
     if let Some(&number) = value.get::<usize>() {
         event.value_kind = value_kind::U64;
@@ -134,7 +147,11 @@ impl Default for Conversions {
         let mut all: HashMap<_, _> = plain_numbers().into_iter().collect();
         all.extend(plain_texts());
         all.extend(metas::all());
+        all.insert(TypeId::of::<u64>(), Convert::Number(value_kind::U64));
+        all.insert(TypeId::of::<i64>(), Convert::Number(value_kind::I64));
+        all.insert(TypeId::of::<f64>(), Convert::Number(value_kind::F64));
         all.insert(TypeId::of::<Cow<'static, str>>(), Convert::Native(cow));
+        all.insert(TypeId::of::<Box<RawValue>>(), Convert::Native(raw_json));
         all.insert(TypeId::of::<usize>(), Convert::Native(size));
         all.insert(TypeId::of::<isize>(), Convert::Native(size));
         Self(all)
@@ -152,7 +169,8 @@ impl Conversions {
         self.0.insert(TypeId::of::<T>(), Convert::Viewed(kind, view));
     }
 
-    fn find(&self, kind: TypeId) -> Convert {
+    fn find(&self, kind: Option<TypeId>) -> Convert {
+        let Some(kind) = kind else { return Convert::None };
         self.0.get(&kind).cloned().unwrap_or(Convert::Opaque)
     }
 }
@@ -181,16 +199,34 @@ pub(crate) fn wall_nanos(time: SystemTime) -> i64 {
     }
 }
 
+/// What is written over.
+const BLANK: abi::Event = abi::Event {
+    type_id: 0,
+    value_kind: value_kind::NONE,
+    hops: 0,
+    flags: 0,
+    key_len: 0,
+    value_len: 0,
+    seq: 0,
+    wall_ns: 0,
+    mono_ns: 0,
+    key_hash: 0,
+    key: std::ptr::null(),
+    value: abi::Value { u64: 0 },
+};
+
 /// Converts one batch after the other, in memory that is reused.
 #[derive(Debug)]
 pub(crate) struct Converter {
     conversions: Arc<Conversions>,
     /// Sorted; `None` for all types.
     wanted: Option<Box<[EventType]>>,
-    /// The type of the value before, and its conversion.
-    last: (Option<TypeId>, Convert),
+    /// The mark of the type of the value before, and its conversion.
+    last: (*const (), Convert),
     arena: Arena,
-    pub(crate) events: Vec<abi::Event>,
+    /// Room for a batch; those up to `count` are converted.
+    events: Vec<abi::Event>,
+    count: usize,
     /// For each converted event its place in the batch; empty when all were converted.
     places: Vec<u32>,
 }
@@ -204,11 +240,17 @@ impl Converter {
         Self {
             conversions,
             wanted,
-            last: (None, Convert::Opaque),
+            last: (std::ptr::null(), Convert::None),
             arena: Arena::default(),
             events: Vec::new(),
+            count: 0,
             places: Vec::new(),
         }
+    }
+
+    /// What the last call has converted.
+    pub(crate) fn converted(&self) -> &[abi::Event] {
+        &self.events[..self.count]
     }
 
     /// Converts those events of a batch that are wanted. The first gets the number `seq`; the first `redelivered` are marked as such.
@@ -222,50 +264,62 @@ impl Converter {
         times: &Times,
     ) {
         self.arena.clear();
-        self.events.clear();
+        self.count = 0;
         self.places.clear();
-        self.events.reserve(batch.len());
+        if self.events.len() < batch.len() {
+            self.events.resize(batch.len(), BLANK);
+        }
         let wall_offset = times.now_wall_ns.wrapping_sub(times.now_mono_ns as i64);
+        let Self { conversions, wanted, last, arena, events, count, places } = self;
         for (place, event) in batch.iter().enumerate() {
             // Not by the public accessors: they would mark the event as the one that the processor has turned to.
             let (tag, body) = (event.untouched_tag(), event.body());
-            if let Some(wanted) = &self.wanted {
+            if let Some(wanted) = wanted {
                 if wanted.binary_search(&tag.kind()).is_err() {
                     continue;
                 }
-                self.places.push(place as u32);
+                places.push(place as u32);
             }
+            let number = *count;
+            let keyed = if tag.is_keyed() { event_flag::KEYED } else { 0 };
+            let again = if number < redelivered { event_flag::REDELIVERED } else { 0 };
             let mono_ns = times.rate.to_nanos(body.stamp);
-            let mut flags = if tag.is_keyed() { event_flag::KEYED } else { 0 };
-            if self.events.len() < redelivered {
-                flags |= event_flag::REDELIVERED;
+            let value = &body.value;
+            let mark = value.type_mark();
+            if last.0 != mark {
+                *last = (mark, conversions.find(value.type_id()));
             }
-            self.events.push(abi::Event {
-                type_id: tag.kind().code().into(),
-                value_kind: value_kind::NONE,
-                hops: tag.hops(),
-                flags,
-                key_len: 0,
-                value_len: 0,
-                seq: seq + self.events.len() as u64,
-                wall_ns: wall_offset.wrapping_add(mono_ns as i64),
-                mono_ns,
-                key_hash: body.key_hash,
-                key: std::ptr::null(),
-                value: abi::Value { u64: 0 },
-            });
-            let Some(kind) = body.value.type_id() else { continue };
-            if self.last.0 != Some(kind) {
-                self.last = (Some(kind), self.conversions.find(kind));
+            let (kind, bits) = match last.1 {
+                // SAFETY: this conversion is that of the three types whose bits these are.
+                Convert::Number(kind) => (kind, unsafe { value.number_bits() }),
+                _ => (value_kind::NONE, 0),
+            };
+            // NB: Field by field, in its place. A struct that is finished on the stack is copied in larger pieces than it was written
+            // in, so the copy waits for the writes: up to three times the cost of all the rest.
+            let converted = &mut events[number];
+            converted.type_id = tag.kind().code().into();
+            converted.value_kind = kind;
+            converted.hops = tag.hops();
+            converted.flags = keyed | again;
+            converted.key_len = 0;
+            converted.value_len = 0;
+            converted.seq = seq + number as u64;
+            converted.wall_ns = wall_offset.wrapping_add(mono_ns as i64);
+            converted.mono_ns = mono_ns;
+            converted.key_hash = body.key_hash;
+            converted.key = std::ptr::null();
+            converted.value.u64 = bits;
+            *count += 1;
+            if matches!(last.1, Convert::Number(_) | Convert::None) {
+                continue;
             }
-            let converted = self.events.last_mut().expect("it was just pushed");
-            match &self.last.1 {
-                Convert::Native(convert) => convert(&body.value, converted, &mut self.arena),
-                Convert::Viewed(kind, view) => match view(&body.value) {
+            match &last.1 {
+                Convert::Native(convert) => convert(value, converted, arena),
+                Convert::Viewed(kind, view) => match view(value) {
                     Some(bytes) => point(converted, *kind, bytes),
                     None => converted.value_kind = value_kind::OPAQUE,
                 },
-                Convert::Opaque => converted.value_kind = value_kind::OPAQUE,
+                _ => converted.value_kind = value_kind::OPAQUE,
             }
         }
     }

@@ -16,10 +16,10 @@ pub(super) const PT_LOAD: u32 = 1;
 pub(super) const PT_DYNAMIC: u32 = 2;
 pub(super) const PT_NOTE: u32 = 4;
 pub(super) const PT_TLS: u32 = 7;
+pub(super) const PT_GNU_RELRO: u32 = 0x6474_e552;
 const PT_NULL: u32 = 0;
 const SHT_NULL: u32 = 0;
 const SHT_NOBITS: u32 = 8;
-pub(super) const SHT_DYNSYM: u32 = 11;
 
 /// The machine that this program runs on: its number in ELF files, and its name.
 const HOST_MACHINE: (u16, &str) = if cfg!(target_arch = "x86_64") {
@@ -55,6 +55,8 @@ fn machine_name(machine: u16) -> String {
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Segment {
     pub(super) kind: u32,
+    /// 1 to execute, 2 to write, 4 to read.
+    pub(super) flags: u32,
     pub(super) offset: u64,
     pub(super) address: u64,
     pub(super) file_size: u64,
@@ -62,19 +64,9 @@ pub(super) struct Segment {
     pub(super) align: u64,
 }
 
-/// A section, as far as it matters here.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Section {
-    pub(super) kind: u32,
-    pub(super) offset: u64,
-    pub(super) size: u64,
-    pub(super) link: u32,
-}
-
 /// The frame of a file that is a shared library for this machine, all of it inside the file.
 pub(super) struct Frame {
     pub(super) segments: Vec<Segment>,
-    pub(super) sections: Vec<Section>,
 }
 
 pub(super) fn wrong(field: &'static str, found: impl Into<String>, host: &str) -> LoadErrorKind {
@@ -93,8 +85,8 @@ fn truncated(what: impl Into<String>, end: Option<u64>, size: u64) -> LoadErrorK
 pub(super) fn frame(bytes: Bytes<'_>) -> Result<Frame, LoadErrorKind> {
     identify(bytes)?;
     let segments = segments(bytes)?;
-    let sections = sections(bytes)?;
-    Ok(Frame { segments, sections })
+    check_sections(bytes)?;
+    Ok(Frame { segments })
 }
 
 /// Whether the file is a shared library for this machine.
@@ -170,6 +162,7 @@ fn segments(bytes: Bytes<'_>) -> Result<Vec<Segment>, LoadErrorKind> {
         let field = |offset| bytes.u64(at + offset).unwrap_or(0);
         let segment = Segment {
             kind: bytes.u32(at).unwrap_or(0),
+            flags: bytes.u32(at + 4).unwrap_or(0),
             offset: field(8),
             address: field(16),
             file_size: field(32),
@@ -221,13 +214,14 @@ fn check_mapping(index: u64, segment: &Segment, mapped_to: &mut u64) -> Result<(
     Ok(())
 }
 
-/// The sections; a file may have none.
-fn sections(bytes: Bytes<'_>) -> Result<Vec<Section>, LoadErrorKind> {
+/// Whether the sections are in the file. The loader does not look at them, but they come last in a file: they tell one that was cut off.
+/// A file may have none.
+fn check_sections(bytes: Bytes<'_>) -> Result<(), LoadErrorKind> {
     let table = bytes.u64(40).unwrap_or(0);
     let half = |at| bytes.u16(at).unwrap_or(0);
     let (entry, count) = (u64::from(half(58)), u64::from(half(60)));
     if table == 0 && count == 0 {
-        return Ok(Vec::new());
+        return Ok(());
     }
     if entry != SECTION_HEADER {
         return Err(malformed(format!("its section headers have {entry} bytes each, not 64")));
@@ -237,21 +231,14 @@ fn sections(bytes: Bytes<'_>) -> Result<Vec<Section>, LoadErrorKind> {
         let end = table.checked_add(size.max(SECTION_HEADER));
         return Err(truncated("the table of sections", end, bytes.len()));
     }
-    let mut sections = Vec::with_capacity(count as usize);
     for index in 0..count {
         let at = table + index * entry;
-        let section = Section {
-            kind: bytes.u32(at + 4).unwrap_or(0),
-            offset: bytes.u64(at + 24).unwrap_or(0),
-            size: bytes.u64(at + 32).unwrap_or(0),
-            link: bytes.u32(at + 40).unwrap_or(0),
-        };
-        let in_file = !matches!(section.kind, SHT_NULL | SHT_NOBITS);
-        if in_file && bytes.slice(section.offset, section.size).is_none() {
-            let end = section.offset.checked_add(section.size);
+        let kind = bytes.u32(at + 4).unwrap_or(0);
+        let (offset, size) = (bytes.u64(at + 24).unwrap_or(0), bytes.u64(at + 32).unwrap_or(0));
+        if !matches!(kind, SHT_NULL | SHT_NOBITS) && bytes.slice(offset, size).is_none() {
+            let end = offset.checked_add(size);
             return Err(truncated(format!("section {index}"), end, bytes.len()));
         }
-        sections.push(section);
     }
-    Ok(sections)
+    Ok(())
 }

@@ -5,12 +5,16 @@
 //! reads untrusted bytes only through [`bytes::Bytes`], whose reads cannot be out of bounds, and its loops are bounded by the
 //! size of the file or by constants.
 //!
-//! What it promises: every segment, every section and every table that the dynamic section names lies inside the file. It
-//! does not promise that the library's code or its relocations make sense; to load a library is to run it.
+//! What it promises: every segment, every section and every table that the dynamic section names lies inside the file; names, symbols and
+//! relocations lead to where something is, and the loader writes only to what is writable. It does not promise that the library's
+//! code makes sense; to load a library is to run it.
 
 mod bytes;
 mod dynamic;
 mod header;
+mod image;
+mod relocations;
+mod symbols;
 
 use self::bytes::Bytes;
 use self::header::{PT_NOTE, PT_TLS};
@@ -28,14 +32,14 @@ pub struct ElfFacts {
     pub text_relocations: bool,
     /// The bytes that each thread gets of it.
     pub thread_local_bytes: u64,
-    /// The symbols of plugin entries that it exports, of any major version; `None` when its table of sections was stripped.
-    pub entries: Option<Vec<String>>,
+    /// The symbols of plugin entries that it exports, of any major version.
+    pub entries: Vec<String>,
     /// The descriptor of its keylane note.
     pub(crate) note: Option<Vec<u8>>,
 }
 
 /// What an entry symbol begins with; the major version follows.
-pub(crate) const ENTRY_PREFIX: &str = "keylane_plugin_entry_v";
+const ENTRY_PREFIX: &str = "keylane_plugin_entry_v";
 /// The note's owner and type.
 const NOTE_OWNER: &[u8] = b"keylane\0";
 const NOTE_TYPE: u32 = 1;
@@ -46,13 +50,12 @@ const MAX_NOTE: u64 = 64 * 1024;
 pub(crate) fn check(file: &[u8]) -> Result<ElfFacts, LoadErrorKind> {
     let bytes = Bytes(file);
     let frame = header::frame(bytes)?;
-    let dynamic = dynamic::dynamic(bytes, &frame)?;
-    let entries = dynamic::symbols(bytes, &frame, ENTRY_PREFIX.as_bytes());
+    let dynamic = dynamic::dynamic(bytes, &frame, ENTRY_PREFIX.as_bytes())?;
     let mut facts = ElfFacts {
         needed: dynamic.needed,
         search_path: dynamic.search_path,
         text_relocations: dynamic.text_relocations,
-        entries,
+        entries: dynamic.symbols,
         ..ElfFacts::default()
     };
     for segment in &frame.segments {

@@ -225,7 +225,7 @@ impl Instance {
         draining: bool,
         times: &Times,
     ) -> Answer {
-        let converted = &converter.events[from..];
+        let converted = &converter.converted()[from..];
         let raw_batch = abi::Batch {
             struct_size: size_of::<abi::Batch>() as u32,
             count: converted.len() as u32,
