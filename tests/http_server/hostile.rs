@@ -155,9 +155,9 @@ async fn heads_have_limits() {
 async fn slow_heads_get_408() {
     let mut watched = Watched::new();
     let serving = server(&watched)
-        .head_timeout(Duration::from_millis(100))
+        .head_timeout(Duration::from_millis(300))
         .serve(listener().await, service_fn(echo));
-    let late = "the head of the request was not complete after 100ms; send it at once";
+    let late = "the head of the request was not complete after 300ms; send it at once";
     let preface = "PRI * HTTP/2.0\r\n\r\nSM";
     for (begin, then) in [
         // Is it HTTP/2?
