@@ -1,7 +1,7 @@
 //! What a running server consists of, for everybody who tells about it.
 
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
@@ -28,6 +28,8 @@ pub(crate) struct State {
     pub(crate) durations: Durations,
     pub(crate) started: SystemTime,
     pub(crate) since: Instant,
+    /// Bytes of bodies that are being read or checked.
+    pub(crate) body_bytes: AtomicU64,
     draining: AtomicBool,
     /// The loop that accepts connections, from the beginning to the shutdown.
     serving: Mutex<Option<Serving>>,
@@ -69,6 +71,7 @@ impl State {
             durations,
             started: SystemTime::now(),
             since: Instant::now(),
+            body_bytes: AtomicU64::new(0),
             draining: AtomicBool::new(false),
             serving: Mutex::new(None),
         }
