@@ -86,10 +86,36 @@ fn what_is_not_json_is_refused_at_its_column() {
                 .into()
         )
     );
-    assert_eq!(refusal(r#"{"type":"\ud800","key":"k"}"#).0, 16);
-    assert!(refusal(r#"{"type":"t","key":"a\ud800b"}"#).1.starts_with("not JSON: "));
     assert!(refusal("\0").1.starts_with("not JSON: "));
     assert!(refusal(r#"{"type":"t","key":"k","n":01}"#).1.starts_with("not JSON: "));
+}
+
+#[test]
+fn half_of_a_surrogate_pair_is_refused_wherever_it_stands() {
+    let (column, reason) = refusal(r#"{"type":"\ud800","key":"k"}"#);
+    assert_eq!(column, 10);
+    assert!(
+        reason.starts_with(
+            "not JSON: half of a surrogate pair, which no character has, near \"\\\\ud800"
+        ),
+        "{reason}"
+    );
+    for (line, column) in [
+        (r#"{"type":"t","key":"k","data":["\udc00"]}"#, 32),
+        (r#"{"type":"t","key":"k","data":"\ud83d\ud83d\ude00"}"#, 31),
+        (r#"{"type":"t","key":"k","data":"\\\ud83d\u0041"}"#, 33),
+        // The parser itself decodes names, and says so at their end.
+        (r#"{"type":"t","key":"k","\uDfFf":1}"#, 29),
+        (r#"{"type":"t","key":"k","data":"\ud83d"}"#, 31),
+    ] {
+        assert_eq!(refusal(line).0, column, "{line}");
+    }
+    for line in [
+        r#"{"type":"t","key":"k","data":"\ud83d\ude00\uD83D\uDE00\ud7ff\ue000"}"#,
+        r#"{"type":"t","key":"k","data":"\\ud800"}"#,
+    ] {
+        assert_eq!(event(line).2, line);
+    }
 }
 
 #[test]
