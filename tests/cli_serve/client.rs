@@ -97,3 +97,8 @@ pub(crate) fn post(address: SocketAddr, body: &str) -> Answer {
     let headers: [&[u8]; 1] = [b"content-type: application/x-ndjson"];
     exchange(address, &request("POST", "/events", &headers, body.as_bytes()))
 }
+
+/// Asks until this many events of a type have been processed: an answer says what was accepted, which is earlier.
+pub(crate) fn wait_for_events(address: SocketAddr, kind: &str, events: u64) {
+    while get(address, "/stats.json").expect(200).json()["types"][kind].as_u64() != Some(events) {}
+}

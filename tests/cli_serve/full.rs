@@ -83,11 +83,14 @@ fn a_full_bus_says_how_much_it_took_and_loses_nothing_in_silence() {
         metrics
             .contains(&format!("keylane_ingest_events_total{{outcome=\"accepted\"}} {accepted}\n"))
     );
-    // Requests that found no room are counted: nobody was told about them.
-    let lost = metrics
-        .lines()
-        .find(|line| line.starts_with("keylane_http_events_lost_total{event=\"start\"}"));
-    assert!(lost.is_some_and(|line| !line.ends_with(" 0")), "{lost:?}");
+    // Starts of requests that find no room are counted; each thread that serves has a ring of its own, so that takes some requests.
+    let lost = "keylane_http_events_lost_total{event=\"start\"} 0";
+    for round in 0.. {
+        assert!(round < 1000, "nothing is ever lost");
+        if !get(server.address, "/metrics").expect(200).body.lines().any(|line| line == lost) {
+            break;
+        }
+    }
 
     let ended = server.stop().expect(1);
     assert!(ended.stderr.contains("did not end in time: shard 0"), "{}", ended.stderr);

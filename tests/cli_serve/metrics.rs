@@ -44,12 +44,17 @@ fn the_numbers_add_up() {
     post(address, &hundred).expect(202);
     post(address, "x").expect(400);
     get(address, "/nope").expect(404);
-    // The ends of requests come over the bus, so they are there a moment later.
+    // Events and the ends of requests come over the bus, so they are counted a moment later.
     let metrics = loop {
         let answer = get(address, "/metrics").expect(200);
         assert_eq!(answer.header("content-type"), Some("text/plain; version=0.0.4; charset=utf-8"));
         let metrics = samples(&answer.body);
-        if metrics["keylane_http_requests_total{class=\"2xx\"}"] >= 2.0 {
+        let bad = metrics["keylane_http_requests_total{class=\"4xx\"}"];
+        let paid = metrics.get("keylane_events_total{type=\"order.paid\"}");
+        if bad >= 2.0
+            && paid >= Some(&100.0)
+            && metrics["keylane_http_requests_total{class=\"2xx\"}"] >= 2.0
+        {
             break metrics;
         }
     };

@@ -260,6 +260,8 @@ fn requests(state: &State, out: &mut Exposition) {
     family.suffixed("_sum", &[], total.sum().as_secs_f64());
     family.suffixed("_count", &[], total.count());
 
+    out.family("keylane_http_connection_errors_total", Kind::Counter, "What went wrong outside of requests: accepts, handshakes, heads, clients that do not read.")
+        .sample(&[], state.connection_errors.count());
     if let Some(connections) = state.connections() {
         out.family("keylane_http_connections", Kind::Gauge, "Connections that are open.")
             .sample(&[], connections.open);

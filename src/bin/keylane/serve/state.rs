@@ -10,6 +10,7 @@ use keylane::ingest::Intake;
 use keylane::{Bus, Stats};
 
 use super::args::Settings;
+use super::connection_errors::ConnectionErrors;
 use super::durations::Durations;
 use crate::processors::Processors;
 
@@ -26,6 +27,7 @@ pub(crate) struct State {
     pub(crate) log: Option<AccessLog>,
     pub(crate) statuses: StatusCounters,
     pub(crate) durations: Durations,
+    pub(crate) connection_errors: ConnectionErrors,
     pub(crate) started: SystemTime,
     pub(crate) since: Instant,
     /// Bytes of bodies that are being read or checked.
@@ -54,12 +56,23 @@ pub(crate) struct Parts {
     pub(crate) log: Option<AccessLog>,
     pub(crate) statuses: StatusCounters,
     pub(crate) durations: Durations,
+    pub(crate) connection_errors: ConnectionErrors,
 }
 
 impl State {
     /// A server that begins now.
     pub(crate) fn new(parts: Parts) -> Self {
-        let Parts { settings, bus, intake, processors, layer, log, statuses, durations } = parts;
+        let Parts {
+            settings,
+            bus,
+            intake,
+            processors,
+            layer,
+            log,
+            statuses,
+            durations,
+            connection_errors,
+        } = parts;
         Self {
             settings,
             bus,
@@ -69,6 +82,7 @@ impl State {
             log,
             statuses,
             durations,
+            connection_errors,
             started: SystemTime::now(),
             since: Instant::now(),
             body_bytes: AtomicU64::new(0),
