@@ -232,6 +232,6 @@ mod tests {
     #[test]
     fn an_event_has_a_length() {
         let said = keys(ndjson(EVENT.as_bytes(), Findings::new(10))).expect_err("too long");
-        assert!(said.ends_with("the event is longer than 10 bytes"), "{said}");
+        assert!(said.ends_with("the event is longer than 10 bytes; make it smaller"), "{said}");
     }
 }
