@@ -21,6 +21,10 @@ use super::state::State;
 /// How long a request that found no room waits before it looks again. A shard gets through thousands of events in that time.
 const PAUSE: Duration = Duration::from_millis(2);
 
+/// From how many bytes on a body is checked while another thread takes over the other requests of this one. A smaller one takes well
+/// under a millisecond.
+const LARGE: usize = 64 << 10;
+
 /// Answers a POST.
 pub(crate) async fn post<B>(state: &State, request: Request<B>) -> Answer
 where
@@ -32,7 +36,11 @@ where
         Ok(body) => body,
         Err(refusal) => return refusal,
     };
-    let mut events = match state.intake.check(&head.headers, &body.bytes) {
+    let check = || state.intake.check(&head.headers, &body.bytes);
+    // What takes long must not keep this thread from serving others.
+    let checked =
+        if body.bytes.len() < LARGE { check() } else { tokio::task::block_in_place(check) };
+    let mut events = match checked {
         Ok(events) => events,
         Err(rejected) => return rejected.into_response(),
     };
