@@ -13,8 +13,11 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tower::{Layer, service_fn};
 
-use crate::http_support::{BoxError, Client, Incoming, Protocol, Seen, Watched, get, soon};
+use crate::http_support::{
+    BoxError, Client, Incoming, Protocol, Script, Seen, TestBody, Watched, get, read_raw_head, soon,
+};
 use crate::serving::listener;
+use crate::shutdown::echo_tunnel;
 
 const LONG: Duration = Duration::from_secs(60);
 
@@ -152,9 +155,9 @@ async fn heads_have_limits() {
 async fn slow_heads_get_408() {
     let mut watched = Watched::new();
     let serving = server(&watched)
-        .head_timeout(Duration::from_millis(100))
+        .head_timeout(Duration::from_millis(300))
         .serve(listener().await, service_fn(echo));
-    let late = "the head of the request was not complete after 100ms; send it at once";
+    let late = "the head of the request was not complete after 300ms; send it at once";
     let preface = "PRI * HTTP/2.0\r\n\r\nSM";
     for (begin, then) in [
         // Is it HTTP/2?
@@ -167,7 +170,7 @@ async fn slow_heads_get_408() {
         let mut stream = connect(&serving).await;
         stream.write_all(begin.as_bytes()).await.expect("written");
         if let Some(then) = then {
-            crate::http_support::read_raw_head(&mut stream).await;
+            read_raw_head(&mut stream).await;
             stream.write_all(then.as_bytes()).await.expect("written");
         }
         let answer = read_all(stream).await;
@@ -372,6 +375,40 @@ async fn a_body_that_looks_like_a_refusal_is_sent() {
         }
         assert!(serving.shutdown(LONG).await.is_clean());
     }
+    // By itself, behind its head: this is the write that could be taken for one.
+    let (bodies, mut body) = tokio::sync::mpsc::unbounded_channel();
+    let service = service_fn(move |_: Request<Incoming>| {
+        let (steps, body) = TestBody::channel();
+        bodies.send(steps).expect("the test is there");
+        let response = Response::builder().header("content-length", refusal.len());
+        std::future::ready(Ok::<_, BoxError>(response.body(body).expect("valid")))
+    });
+    let serving = server(&watched).serve(listener().await, service);
+    let mut stream = connect(&serving).await;
+    for _ in 0..3 {
+        stream.write_all(b"GET / HTTP/1.1\r\nhost: x\r\n\r\n").await.expect("written");
+        soon(read_raw_head(&mut stream)).await;
+        let steps = body.recv().await.expect("it was asked");
+        steps.send(Script::Data(refusal.into())).expect("the body is there");
+        let mut got = vec![0; refusal.len()];
+        soon(stream.read_exact(&mut got)).await.expect("all of it, on a connection that goes on");
+        assert_eq!(got, refusal.as_bytes());
+    }
+    drop(stream);
+    assert!(serving.shutdown(LONG).await.is_clean());
+    // In a tunnel.
+    let serving = server(&watched).serve(listener().await, service_fn(echo_tunnel));
+    let mut stream = connect(&serving).await;
+    let head = "GET / HTTP/1.1\r\nhost: x\r\nconnection: upgrade\r\nupgrade: echo\r\n\r\n";
+    stream.write_all(head.as_bytes()).await.expect("written");
+    soon(read_raw_head(&mut stream)).await;
+    stream.write_all(refusal.as_bytes()).await.expect("written");
+    let mut got = vec![0; refusal.len()];
+    soon(stream.read_exact(&mut got)).await.expect("an echo");
+    assert_eq!(got, refusal.as_bytes());
+    drop(stream);
+    assert!(serving.shutdown(LONG).await.is_clean());
+
     // A service that refuses in just that way, and closes.
     let service = service_fn(async |_: Request<Incoming>| {
         let response = Response::builder().status(400).header("connection", "close");

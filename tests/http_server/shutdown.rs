@@ -95,7 +95,9 @@ async fn what_does_not_finish_is_cut_off_and_counted() {
 }
 
 /// Agrees to leave HTTP and sends back what it reads.
-async fn echo_tunnel(mut request: Request<Incoming>) -> Result<Response<TestBody>, Infallible> {
+pub(crate) async fn echo_tunnel(
+    mut request: Request<Incoming>,
+) -> Result<Response<TestBody>, Infallible> {
     tokio::spawn(async move {
         let upgraded = hyper::upgrade::on(&mut request).await.expect("the server agrees");
         let (mut read, mut write) = tokio::io::split(TokioIo::new(upgraded));
