@@ -147,9 +147,9 @@ fn bytes_that_are_no_http_disturb_nobody() {
     get(server.address, "/healthz").expect(200);
     // The first is told at once, the others are counted.
     server.wait_for("keylane: 127.0.0.1:");
-    while get(server.address, "/stats.json").expect(200).json()["http"]["connection_errors"]
-        .as_u64()
-        < Some(4)
-    {}
+    eventually("counted", || {
+        let stats = get(server.address, "/stats.json").expect(200).json();
+        stats["http"]["connection_errors"].as_u64() >= Some(4)
+    });
     server.stop().expect(0).says("lost nothing");
 }

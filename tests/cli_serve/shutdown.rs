@@ -28,9 +28,7 @@ fn requests_that_were_begun_are_finished() {
         server.signal(signal);
         server.wait_for("finishing what was begun");
         // Nobody new gets in, once the listener is closed.
-        while TcpStream::connect(server.address).is_ok() {
-            std::thread::yield_now();
-        }
+        eventually("closed", || TcpStream::connect(server.address).is_err());
         stream.write_all(BODY).expect("it is still open");
         let answer = Answer::of(&rest(stream)).expect(202);
         assert_eq!(answer.header("connection"), Some("close"));

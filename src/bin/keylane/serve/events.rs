@@ -77,7 +77,9 @@ where
             if (held.bytes.len() + data.len()) as u64 > limit {
                 return Err(too_large(limit));
             }
-            held.add(&data)?;
+            if !held.add(&data) {
+                return Err(too_many(state.settings.in_flight));
+            }
         }
         Ok(())
     };
@@ -99,20 +101,11 @@ struct Held<'a> {
 }
 
 impl Held<'_> {
-    /// Adds a piece, unless all bodies together would be too much.
-    fn add(&mut self, piece: &[u8]) -> Result<(), Answer> {
+    /// Adds a piece; false if all bodies together are too much now.
+    fn add(&mut self, piece: &[u8]) -> bool {
         let before = self.state.body_bytes.fetch_add(piece.len() as u64, Ordering::Relaxed);
         self.bytes.extend_from_slice(piece);
-        let limit = self.state.settings.in_flight;
-        if before + piece.len() as u64 <= limit {
-            return Ok(());
-        }
-        let text = format!(
-            "bodies of other requests take all of the {limit} bytes that they may; send the request again later"
-        );
-        let mut answer = closing(text_error(StatusCode::TOO_MANY_REQUESTS, text));
-        answer.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("1"));
-        Err(answer)
+        before + piece.len() as u64 <= self.state.settings.in_flight
     }
 }
 
@@ -126,6 +119,15 @@ fn too_large(limit: u64) -> Answer {
     let text =
         format!("the body is larger than {limit} bytes; send the events in several requests");
     closing(text_error(StatusCode::PAYLOAD_TOO_LARGE, text))
+}
+
+fn too_many(limit: u64) -> Answer {
+    let text = format!(
+        "bodies of other requests take all of the {limit} bytes that they may; send the request again later"
+    );
+    let mut answer = closing(text_error(StatusCode::TOO_MANY_REQUESTS, text));
+    answer.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("1"));
+    answer
 }
 
 /// The rest of the body will not be read, so the connection is of no further use.
