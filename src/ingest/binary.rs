@@ -207,7 +207,7 @@ mod tests {
         };
         assert_eq!(
             said(&[("ce-id", b"1"), ("ce-id", b"1")], b""),
-            "header ce-id: \"id\" stands twice in the event"
+            "header ce-id: \"id\" stands twice in the event; leave one out"
         );
         assert!(said(&[("ce-id", b"%ff\xff")], b"").contains("is not UTF-8"));
         for name in ["ce-", "ce-data", "ce-data_base64", "ce-datacontenttype", "ce-a-b"] {

@@ -5,7 +5,7 @@ use serde_json::value::RawValue;
 use super::event::{Forms, Parsed, json_refusal, not_utf8, parse};
 use super::record::offset_within;
 use super::refusal::{Defect, Refusal};
-use super::rejected::{BadEvent, NAMED, Place, Rejected};
+use super::rejected::{BadEvent, ENOUGH, NAMED, Place, Rejected};
 
 /// Where the text of an event comes from.
 #[derive(Debug, Clone, Copy)]
@@ -57,6 +57,9 @@ impl<'a> Findings<'a> {
     /// Reads one event.
     pub(super) fn read(&mut self, origin: Origin<'a>, text: &'a [u8], forms: Forms) {
         self.events += 1;
+        if self.bad_count == ENOUGH {
+            return;
+        }
         let parsed = if text.len() > self.max_event {
             Err(Refusal { column: 1, defect: Defect::TooLong(self.max_event) })
         } else {
@@ -230,8 +233,25 @@ mod tests {
     }
 
     #[test]
+    fn behind_a_thousand_bad_events_nobody_looks() {
+        let said = |bad: usize| {
+            let body = "x\n".repeat(bad) + EVENT;
+            keys(ndjson(body.as_bytes(), Findings::new(1000))).expect_err("bad lines")
+        };
+        assert!(
+            said(999).starts_with("999 of 1000 events are invalid; none was accepted; line 1,")
+        );
+        assert!(
+            said(1000).starts_with("at least 1000 of 1001 events are invalid; none was accepted")
+        );
+        assert!(
+            said(5000).starts_with("at least 1000 of 5001 events are invalid; none was accepted")
+        );
+    }
+
+    #[test]
     fn an_event_has_a_length() {
         let said = keys(ndjson(EVENT.as_bytes(), Findings::new(10))).expect_err("too long");
-        assert!(said.ends_with("the event is longer than 10 bytes"), "{said}");
+        assert!(said.ends_with("the event is longer than 10 bytes; make it smaller"), "{said}");
     }
 }

@@ -153,11 +153,11 @@ impl fmt::Display for Defect {
             Self::NotAnObject(found) => {
                 write!(f, "an event is a JSON object, but this is {found}")
             }
-            Self::TooDeep(limit) => write!(f, "brackets are nested more than {limit} deep"),
+            Self::TooDeep(limit) => write!(f, "brackets are nested more than {limit} deep; nest the data less"),
             Self::TooLong(limit) => {
-                write!(f, "the event is longer than {limit} bytes")
+                write!(f, "the event is longer than {limit} bytes; make it smaller")
             }
-            Self::Duplicate(name) => write!(f, "{} stands twice in the event", quoted(name)),
+            Self::Duplicate(name) => write!(f, "{} stands twice in the event; leave one out", quoted(name)),
             Self::NoForm => f.write_str(
                 "neither a CloudEvent (no \"specversion\") nor {\"type\",\"key\",\"data\"} (no \"key\")",
             ),
@@ -168,12 +168,12 @@ impl fmt::Display for Defect {
                 write!(f, "\"{name}\" is missing; an event without \"specversion\" has type and key")
             }
             Self::NotAString { name, found } => write!(f, "\"{name}\" must be a string, not {found}"),
-            Self::Empty(name) => write!(f, "\"{name}\" is an empty string"),
+            Self::Empty(name) => write!(f, "\"{name}\" is an empty string; give it a value"),
             Self::Version(found) => {
                 write!(f, "\"specversion\" is {found}; only CloudEvents \"1.0\" are read")
             }
             Self::TwoData => {
-                f.write_str("\"data\" and \"data_base64\" in one event; CloudEvents allow one of them")
+                f.write_str("\"data\" and \"data_base64\" in one event; CloudEvents allow one of them; leave one out")
             }
             Self::Time { found, complaint } => write!(
                 f,
@@ -200,11 +200,11 @@ impl fmt::Display for Defect {
                 write!(f, "\"type\" is {}, which the bus uses for its own events; choose another name", quoted(name))
             }
             Self::LongType { name, limit } => {
-                write!(f, "type {} is longer than {limit} bytes", quoted(name))
+                write!(f, "type {} is longer than {limit} bytes; use a shorter name", quoted(name))
             }
             Self::TooManyTypes { name, limit } => write!(
                 f,
-                "type {} would be one more than the {limit} that are kept apart",
+                "type {} would be one more than the {limit} that are kept apart; use fewer names",
                 quoted(name)
             ),
         }

@@ -14,6 +14,10 @@ use super::refusal::Refusal;
 /// How many bad events an answer names.
 pub(super) const NAMED: usize = 10;
 
+/// After how many bad events the others are only counted: to find a hundred thousand faults is work that a stranger must not be able to
+/// ask for.
+pub(super) const ENOUGH: usize = 1000;
+
 /// A request of which nothing was accepted.
 #[derive(Debug, Clone)]
 pub struct Rejected {
@@ -80,6 +84,9 @@ impl Rejected {
         let detail = match (bad_count, events) {
             (_, 1) => "the event is invalid and was not accepted".to_owned(),
             (1, _) => format!("1 of {events} events is invalid; none was accepted"),
+            (ENOUGH, _) => {
+                format!("at least {ENOUGH} of {events} events are invalid; none was accepted")
+            }
             _ => format!("{bad_count} of {events} events are invalid; none was accepted"),
         };
         Self { status: StatusCode::BAD_REQUEST, detail, bad, bad_count, events }
@@ -97,7 +104,7 @@ impl Rejected {
         &self.bad
     }
 
-    /// How many events were bad.
+    /// How many events were bad; behind a thousand bad ones nobody looks.
     #[must_use]
     pub fn bad_count(&self) -> usize {
         self.bad_count

@@ -89,7 +89,7 @@ fn a_line_without_an_end_costs_bounded_memory() {
     assert_eq!(report["input"]["lines"], 3);
     assert_eq!(
         String::from_utf8_lossy(&output.stderr),
-        "keylane: standard input: line 2, column 1048577: the event is longer than 1048576 bytes; raise --max-line to read it\n"
+        "keylane: standard input: line 2, column 1048577: the event is longer than 1048576 bytes; make it smaller, or raise --max-line\n"
     );
 }
 
@@ -173,7 +173,7 @@ fn an_empty_input_is_no_loss() {
 fn types_are_bounded() {
     let input: String = (0..5).map(|n| event(&format!("type-{n}"), "k", n)).collect();
     let ended = run_with(&["-", "--max-types", "3", "--json"], input.clone() + &input).expect(1);
-    let said = "line 4, column 9: type \"type-3\" would be one more than the 3 that are kept apart; raise --max-types";
+    let said = "line 4, column 9: type \"type-3\" would be one more than the 3 that are kept apart; use fewer names, or raise --max-types";
     assert!(ended.stderr.contains(said), "{}", ended.stderr);
     let report = ended.report();
     assert_eq!(report["events"]["processed"], 6);

@@ -2,7 +2,7 @@
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Far above what any answer takes, so that a hang has a name.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -96,4 +96,20 @@ pub(crate) fn get(address: SocketAddr, path: &str) -> Answer {
 pub(crate) fn post(address: SocketAddr, body: &str) -> Answer {
     let headers: [&[u8]; 1] = [b"content-type: application/x-ndjson"];
     exchange(address, &request("POST", "/events", &headers, body.as_bytes()))
+}
+
+/// Asks until something is so; what comes over the bus comes a moment later.
+#[track_caller]
+pub(crate) fn eventually(what: &str, mut is_so: impl FnMut() -> bool) {
+    let begin = Instant::now();
+    while !is_so() {
+        assert!(begin.elapsed() < PATIENCE, "never {what}");
+    }
+}
+
+/// Asks until this many events of a type have been processed: an answer says what was accepted, which is earlier.
+pub(crate) fn wait_for_events(address: SocketAddr, kind: &str, events: u64) {
+    eventually("processed", || {
+        get(address, "/stats.json").expect(200).json()["types"][kind].as_u64() == Some(events)
+    });
 }

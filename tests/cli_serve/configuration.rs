@@ -46,7 +46,7 @@ fn the_file_in_the_folder_is_read_and_the_command_line_goes_before_it() {
     let folder = folder("both");
     fs::write(
         folder.join("keylane.toml"),
-        "[bus]\nshards = 3\n[serve]\nlisten = \"127.0.0.1:1\"\n",
+        "[bus]\nshards = 3\n[serve]\nlisten = \"192.0.2.1:80\"\n",
     )
     .expect("a folder");
     let mut command = command(&["--listen", "127.0.0.1:0"]);

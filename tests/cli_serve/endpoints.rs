@@ -69,6 +69,7 @@ fn the_state_is_told_to_people_and_programs() {
     let server = Server::start(&["--access-log", "none"]);
     let address = server.address;
     post(address, &event("order.paid", "order-17", 0)).expect(202);
+    wait_for_events(address, "order.paid", 1);
     let page = get(address, "/").expect(200);
     assert_eq!(page.header("content-type"), Some("text/plain; charset=utf-8"));
     assert_eq!(page.header("vary"), Some("accept"));
@@ -114,6 +115,7 @@ fn what_strangers_write_is_harmless_wherever_it_is_shown() {
     let server = Server::start(&["--access-log", "stderr"]);
     let evil = r#"{"type":"<script>\u001b]0;x\u0007\"\\\n","key":"<img src=x>\u202e"}"#;
     post(server.address, evil).expect(202);
+    wait_for_events(server.address, "<script>\u{1b}]0;x\u{7}\"\\\n", 1);
     let browser: [&[u8]; 1] = [b"accept: text/html"];
     for path in ["/", "/metrics", "/stats.json"] {
         let answer = exchange(server.address, &request("GET", path, &browser, b"")).expect(200);

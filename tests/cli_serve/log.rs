@@ -82,11 +82,11 @@ fn a_hang_up_opens_log_and_outputs_again() {
         "1",
     ]);
     // On one shard a line is written before the next request is answered with the numbers that count it.
-    let wait_for_lines = |lines: u64| loop {
-        let stats = get(server.address, "/stats.json").expect(200).json();
-        if stats["outputs"][0]["written"].as_u64() >= Some(lines) {
-            break;
-        }
+    let wait_for_lines = |lines: u64| {
+        eventually("written", || {
+            let stats = get(server.address, "/stats.json").expect(200).json();
+            stats["outputs"][0]["written"].as_u64() >= Some(lines)
+        });
     };
     post(server.address, &event("t", "k", 1)).expect(202);
     wait_for_lines(1);
@@ -96,11 +96,12 @@ fn a_hang_up_opens_log_and_outputs_again() {
     server.signal(libc::SIGHUP);
     // The signal is heard some time; whatever is written before goes to the old files, and nothing is lost.
     let mut sent = 1;
-    while !(log.exists() && out.exists()) {
+    eventually("opened again", || {
         sent += 1;
         post(server.address, &event("t", "k", sent)).expect(202);
         wait_for_lines(sent as u64);
-    }
+        log.exists() && out.exists()
+    });
     server.stop().expect(0).says("lost nothing");
     let both =
         fs::read_to_string(&old_out).expect("renamed") + &fs::read_to_string(&out).expect("made");

@@ -120,7 +120,7 @@ fn clients_that_are_too_slow_are_told_so() {
 
 #[test]
 fn bytes_that_are_no_http_disturb_nobody() {
-    let server = Server::start(&["-p", "noop"]);
+    let mut server = Server::start(&["-p", "noop"]);
     for garbage in [
         &b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03"[..],
         b"\x00\x00\x00\x00\r\n\r\n",
@@ -145,5 +145,11 @@ fn bytes_that_are_no_http_disturb_nobody() {
         );
     }
     get(server.address, "/healthz").expect(200);
+    // The first is told at once, the others are counted.
+    server.wait_for("keylane: 127.0.0.1:");
+    eventually("counted", || {
+        let stats = get(server.address, "/stats.json").expect(200).json();
+        stats["http"]["connection_errors"].as_u64() >= Some(4)
+    });
     server.stop().expect(0).says("lost nothing");
 }

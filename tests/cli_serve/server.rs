@@ -46,7 +46,12 @@ pub(crate) struct Ended {
 
 impl Server {
     pub(crate) fn start(args: &[&str]) -> Self {
-        Self::spawn(command(&["--listen", "127.0.0.1:0"]).args(args))
+        let mut command = command(&["--listen", "127.0.0.1:0"]);
+        if !args.contains(&"--drain-timeout") {
+            // On a machine that is busy with other things, ten seconds may pass with nothing done.
+            command.args(["--drain-timeout", "10m"]);
+        }
+        Self::spawn(command.args(args))
     }
 
     /// Starts a command and waits until it listens.

@@ -83,6 +83,10 @@ pub(super) fn parse(line: &[u8], forms: Forms) -> Result<Parsed<'_>, Refusal> {
     }
     let members: Members<'_> =
         serde_json::from_str(json).map_err(|error| place.bad_json(0, &error))?;
+    if let Some(at) = first_lone_surrogate(json) {
+        let complaint = "half of a surrogate pair, which no character has".to_owned();
+        return Err(place.refuse(at, Defect::not_json(complaint, line, place.start + at)));
+    }
     let names = Names::of(members, &place)?;
     let (type_name, key) = if names.specversion.is_some() || forms == Forms::CloudEvents {
         cloud_event(&names, &place)?
@@ -243,7 +247,6 @@ impl<'a> Place<'a> {
         if !inner.contains('\\') {
             return Ok(Cow::Borrowed(inner));
         }
-        // Only here half a surrogate pair shows: the pass over the whole line does not put escapes together.
         serde_json::from_str(json)
             .map(Cow::Owned)
             .map_err(|error| self.bad_json(offset_within(self.json, json).unwrap_or(0), &error))
@@ -299,6 +302,28 @@ fn first_too_deep(json: &str) -> Option<usize> {
             b']' | b'}' => depth = depth.saturating_sub(1),
             _ => {}
         }
+    }
+    None
+}
+
+/// Where an escape first names half of a surrogate pair without the other. JSON's grammar allows that, and most readers do not, so
+/// what is accepted here could not be read at the other end.
+fn first_lone_surrogate(json: &str) -> Option<usize> {
+    let bytes = json.as_bytes();
+    let unit = |at: usize| {
+        let digits = bytes.get(at..at + 6)?.strip_prefix(b"\\u")?;
+        u16::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok()
+    };
+    let mut at = 0;
+    // In JSON a backslash stands in a string, and always before what it escapes.
+    while let Some(next) = json.get(at..)?.find('\\') {
+        at += next;
+        at += match unit(at) {
+            Some(0xd800..0xdc00) if matches!(unit(at + 6), Some(0xdc00..0xe000)) => 12,
+            Some(0xd800..0xe000) => return Some(at),
+            Some(_) => 6,
+            None => 2,
+        };
     }
     None
 }

@@ -86,10 +86,36 @@ fn what_is_not_json_is_refused_at_its_column() {
                 .into()
         )
     );
-    assert_eq!(refusal(r#"{"type":"\ud800","key":"k"}"#).0, 16);
-    assert!(refusal(r#"{"type":"t","key":"a\ud800b"}"#).1.starts_with("not JSON: "));
     assert!(refusal("\0").1.starts_with("not JSON: "));
     assert!(refusal(r#"{"type":"t","key":"k","n":01}"#).1.starts_with("not JSON: "));
+}
+
+#[test]
+fn half_of_a_surrogate_pair_is_refused_wherever_it_stands() {
+    let (column, reason) = refusal(r#"{"type":"\ud800","key":"k"}"#);
+    assert_eq!(column, 10);
+    assert!(
+        reason.starts_with(
+            "not JSON: half of a surrogate pair, which no character has, near \"\\\\ud800"
+        ),
+        "{reason}"
+    );
+    for (line, column) in [
+        (r#"{"type":"t","key":"k","data":["\udc00"]}"#, 32),
+        (r#"{"type":"t","key":"k","data":"\ud83d\ud83d\ude00"}"#, 31),
+        (r#"{"type":"t","key":"k","data":"\\\ud83d\u0041"}"#, 33),
+        // The parser itself decodes names, and says so at their end.
+        (r#"{"type":"t","key":"k","\uDfFf":1}"#, 29),
+        (r#"{"type":"t","key":"k","data":"\ud83d"}"#, 31),
+    ] {
+        assert_eq!(refusal(line).0, column, "{line}");
+    }
+    for line in [
+        r#"{"type":"t","key":"k","data":"\ud83d\ude00\uD83D\uDE00\ud7ff\ue000"}"#,
+        r#"{"type":"t","key":"k","data":"\\ud800"}"#,
+    ] {
+        assert_eq!(event(line).2, line);
+    }
 }
 
 #[test]
@@ -145,8 +171,8 @@ fn a_member_of_the_wrong_type_is_shown_at_its_column() {
         (r#"{"type":"t","key":17}"#, 19, r#""key" must be a string, not the number 17"#),
         (r#"{"type":null,"key":"k"}"#, 9, r#""type" must be a string, not null"#),
         (r#"{"type":{"a":1},"key":"k"}"#, 9, r#""type" must be a string, not an object"#),
-        (r#"{"type":"","key":"k"}"#, 9, r#""type" is an empty string"#),
-        (r#"{"type":"t","key":""}"#, 19, r#""key" is an empty string"#),
+        (r#"{"type":"","key":"k"}"#, 9, r#""type" is an empty string; give it a value"#),
+        (r#"{"type":"t","key":""}"#, 19, r#""key" is an empty string; give it a value"#),
     ];
     for (line, column, reason) in wrong {
         assert_eq!(refusal(line), (column, reason.into()), "{line}");
@@ -163,7 +189,7 @@ fn a_member_of_the_wrong_type_is_shown_at_its_column() {
     );
     assert_eq!(
         refusal(format!("{{{at_start},\"partitionkey\":\"\"}}")).1,
-        "\"partitionkey\" is an empty string"
+        "\"partitionkey\" is an empty string; give it a value"
     );
 }
 
@@ -187,7 +213,10 @@ fn other_versions_are_refused() {
 #[test]
 fn two_readers_cannot_see_two_events() {
     let (column, reason) = refusal(r#"{"type":"t","key":"a","key":"b"}"#);
-    assert_eq!((column, reason.as_str()), (29, r#""key" stands twice in the event"#));
+    assert_eq!(
+        (column, reason.as_str()),
+        (29, r#""key" stands twice in the event; leave one out"#)
+    );
     assert!(refusal(r#"{"type":"t","key":"a","\u006bey":"b"}"#).1.contains("twice"));
     assert!(
         refusal(r#"{"type":"t","key":"a","x":1,"y":1,"x":2}"#).1.contains("\"x\" stands twice")
@@ -221,7 +250,10 @@ fn nesting_ends_where_a_json_reader_would_end() {
     serde_json::from_str::<Value>(&deeper).expect_err("one level too deep");
     assert_eq!(
         refusal(&deeper),
-        (29 + MAX_DEPTH, format!("brackets are nested more than {MAX_DEPTH} deep"))
+        (
+            29 + MAX_DEPTH,
+            format!("brackets are nested more than {MAX_DEPTH} deep; nest the data less")
+        )
     );
     assert!(refusal("[".repeat(1_000_000)).1.contains("nested"));
     let in_string = format!(r#"{{"type":"t","key":"k","data":"\"{}"}}"#, "[".repeat(500));
@@ -234,7 +266,7 @@ fn nesting_ends_where_a_json_reader_would_end() {
 fn what_a_refusal_shows_cannot_act_on_a_terminal() {
     let line = "{\"type\":\"t\",\"key\":[\"\u{9b}2J\"],\"\u{202e}\":1,\"\u{202e}\":2}";
     let (_, reason) = refusal(line);
-    assert_eq!(reason, r#""\u{202e}" stands twice in the event"#);
+    assert_eq!(reason, r#""\u{202e}" stands twice in the event; leave one out"#);
     let long = format!(r#"{{"type":"t","key":{}}}"#, "7".repeat(5000));
     assert!(refusal(long).1.len() < 100);
 }
@@ -245,7 +277,7 @@ fn the_place_and_length_of_the_type_are_known() {
     assert_eq!(parse_line(line.as_bytes()).expect("just short enough").type_column, 20);
     let (column, reason) = refusal(line.replace("\"}", "t\"}"));
     assert_eq!(column, 20);
-    assert!(reason.ends_with("is longer than 1024 bytes"), "{reason}");
+    assert!(reason.ends_with("is longer than 1024 bytes; use a shorter name"), "{reason}");
 }
 
 /// JSON values as text, written in ways that a parse and a print would not keep.

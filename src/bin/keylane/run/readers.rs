@@ -278,8 +278,8 @@ impl Shared {
 /// What to do about a bad line that a limit of this command made bad.
 fn remedy(defect: &Defect) -> &'static str {
     match defect {
-        Defect::TooLong(_) => "; raise --max-line to read it",
-        Defect::TooManyTypes { .. } => "; raise --max-types",
+        Defect::TooLong(_) => ", or raise --max-line",
+        Defect::TooManyTypes { .. } => ", or raise --max-types",
         _ => "",
     }
 }

@@ -1,6 +1,7 @@
 //! `GET /metrics`: every number, for Prometheus.
 
 use std::fmt::Display;
+use std::sync::atomic::Ordering;
 use std::time::SystemTime;
 
 use keylane::ingest::printable::escaped;
@@ -191,6 +192,12 @@ fn events(state: &State, out: &mut Exposition) {
         "Bytes of events above 1 KiB that wait to be processed.",
     )
     .sample(&[], keylane::ingest::in_flight::bytes());
+    out.family(
+        "keylane_http_body_bytes",
+        Kind::Gauge,
+        "Bytes of bodies that are being read or checked.",
+    )
+    .sample(&[], state.body_bytes.load(Ordering::Relaxed));
     if let Some(counts) = state.processors.counts() {
         let counted = counts.types();
         let names = state.intake.types();
@@ -253,6 +260,8 @@ fn requests(state: &State, out: &mut Exposition) {
     family.suffixed("_sum", &[], total.sum().as_secs_f64());
     family.suffixed("_count", &[], total.count());
 
+    out.family("keylane_http_connection_errors_total", Kind::Counter, "What went wrong outside of requests: accepts, handshakes, heads, clients that do not read.")
+        .sample(&[], state.connection_errors.count());
     if let Some(connections) = state.connections() {
         out.family("keylane_http_connections", Kind::Gauge, "Connections that are open.")
             .sample(&[], connections.open);

@@ -5,6 +5,7 @@
 
 mod args;
 mod check;
+mod connection_errors;
 mod durations;
 mod events;
 mod exposition;
@@ -31,6 +32,7 @@ use tower_layer::Layer;
 
 pub(crate) use args::Args;
 use args::Settings;
+use connection_errors::ConnectionErrors;
 use durations::Durations;
 use report::Report;
 use service::Endpoints;
@@ -42,7 +44,7 @@ use crate::diagnostics::Diagnostics;
 use crate::exit::Exit;
 use crate::interrupt::{self, Request};
 use crate::processors::Processors;
-use crate::processors::ndjson::Existing;
+use crate::processors::ndjson::{Existing, OnFailure};
 use crate::source::{self, Identity};
 
 /// What the bus gets in any case to process what it has accepted, however long the requests took.
@@ -114,15 +116,18 @@ fn start(settings: Settings, diagnostics: &Diagnostics) -> Result<State, String>
         .map(|sink| AccessLog::new(settings.log_format.clone(), sink).with_mask(settings.log_mask));
     let statuses = StatusCounters::new();
     let durations = Durations::new(settings.bus.shards);
+    let connection_errors = ConnectionErrors::new(diagnostics);
     let mut builder = processors
         .builder(&settings.bus, diagnostics)
         .processor_for("status-counters", StatusCounters::EVENTS, statuses.clone())
-        .processor_for("durations", Durations::EVENTS, durations.clone());
+        .processor_for("durations", Durations::EVENTS, durations.clone())
+        .processor_for("connection-errors", ConnectionErrors::EVENTS, connection_errors.clone());
     if let Some(log) = &log {
         builder = builder.processor_for("access-log", AccessLog::EVENTS, log.clone());
     }
     let bus = builder.build().map_err(|error| error.to_string())?;
-    let ignored: crate::processors::ndjson::OnFailure = Arc::new(|_| {});
+    // A service goes on without an output: it is told, counted, and tried again.
+    let ignored: OnFailure = Arc::new(|_| {});
     processors.begin(diagnostics, &ignored)?;
 
     let intake = Intake::new(&bus)
@@ -136,7 +141,17 @@ fn start(settings: Settings, diagnostics: &Diagnostics) -> Result<State, String>
     if settings.trust_request_id {
         layer = layer.trust_inbound_id(http::HeaderName::from_static("x-request-id"));
     }
-    Ok(State::new(Parts { settings, bus, intake, processors, layer, log, statuses, durations }))
+    Ok(State::new(Parts {
+        settings,
+        bus,
+        intake,
+        processors,
+        layer,
+        log,
+        statuses,
+        durations,
+        connection_errors,
+    }))
 }
 
 /// Where the log goes; `None` for nowhere.

@@ -71,7 +71,7 @@ impl Endpoints {
 impl<B> Service<Request<B>> for Endpoints
 where
     B: Body<Data = Bytes> + Send + 'static,
-    B::Error: Display + Into<Box<dyn std::error::Error + Send + Sync>>,
+    B::Error: Display,
 {
     type Response = Answer;
     type Error = Infallible;
@@ -90,7 +90,7 @@ where
 async fn answer<B>(state: &State, request: Request<B>) -> Answer
 where
     B: Body<Data = Bytes>,
-    B::Error: Display + Into<Box<dyn std::error::Error + Send + Sync>>,
+    B::Error: Display,
 {
     let path = request.uri().path();
     let Some((route, endpoint)) = PATHS.into_iter().find(|(known, _)| *known == path) else {

@@ -1,7 +1,7 @@
 //! What a running server consists of, for everybody who tells about it.
 
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
@@ -10,6 +10,7 @@ use keylane::ingest::Intake;
 use keylane::{Bus, Stats};
 
 use super::args::Settings;
+use super::connection_errors::ConnectionErrors;
 use super::durations::Durations;
 use crate::processors::Processors;
 
@@ -26,8 +27,11 @@ pub(crate) struct State {
     pub(crate) log: Option<AccessLog>,
     pub(crate) statuses: StatusCounters,
     pub(crate) durations: Durations,
+    pub(crate) connection_errors: ConnectionErrors,
     pub(crate) started: SystemTime,
     pub(crate) since: Instant,
+    /// Bytes of bodies that are being read or checked.
+    pub(crate) body_bytes: AtomicU64,
     draining: AtomicBool,
     /// The loop that accepts connections, from the beginning to the shutdown.
     serving: Mutex<Option<Serving>>,
@@ -52,12 +56,23 @@ pub(crate) struct Parts {
     pub(crate) log: Option<AccessLog>,
     pub(crate) statuses: StatusCounters,
     pub(crate) durations: Durations,
+    pub(crate) connection_errors: ConnectionErrors,
 }
 
 impl State {
     /// A server that begins now.
     pub(crate) fn new(parts: Parts) -> Self {
-        let Parts { settings, bus, intake, processors, layer, log, statuses, durations } = parts;
+        let Parts {
+            settings,
+            bus,
+            intake,
+            processors,
+            layer,
+            log,
+            statuses,
+            durations,
+            connection_errors,
+        } = parts;
         Self {
             settings,
             bus,
@@ -67,8 +82,10 @@ impl State {
             log,
             statuses,
             durations,
+            connection_errors,
             started: SystemTime::now(),
             since: Instant::now(),
+            body_bytes: AtomicU64::new(0),
             draining: AtomicBool::new(false),
             serving: Mutex::new(None),
         }

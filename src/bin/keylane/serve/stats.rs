@@ -49,6 +49,7 @@ struct Http {
     duration_s: Duration,
     connections: Option<usize>,
     connections_accepted: Option<u64>,
+    connection_errors: u64,
     lost_events: Lost,
 }
 
@@ -124,6 +125,7 @@ pub(crate) fn json(state: &State) -> String {
             },
             connections: connections.map(|connections| connections.open),
             connections_accepted: connections.map(|connections| connections.accepted),
+            connection_errors: state.connection_errors.count(),
             lost_events: Lost {
                 start: losses.starts,
                 end: losses.ends,
