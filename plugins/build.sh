@@ -40,8 +40,12 @@ shared=(-O2 -g -fPIC -shared -fvisibility=hidden -Wl,-z,defs "-I$here/abi/includ
 {
   ${CC:-cc} -std=c99 "${strict[@]}" "${shared[@]}" ${CFLAGS-} -o "$out/.dedup-c.$$" "$here/dedup-c/dedup.c" ${LDFLAGS-}
   place "$out/.dedup-c.$$" dedup-c
-  ${CXX:-c++} -std=c++17 "${strict[@]}" "${shared[@]}" ${CXXFLAGS-} -o "$out/.tally-cpp.$$" "$here/tally-cpp/tally.cpp" ${LDFLAGS-}
-  place "$out/.tally-cpp.$$" tally-cpp
+  if ! command -v "${CXX:-c++}" >/dev/null; then
+    echo "no tally-cpp.so: there is no C++ compiler ${CXX:-c++}" >&2
+  else
+    ${CXX:-c++} -std=c++17 "${strict[@]}" "${shared[@]}" ${CXXFLAGS-} -o "$out/.tally-cpp.$$" "$here/tally-cpp/tally.cpp" ${LDFLAGS-}
+    place "$out/.tally-cpp.$$" tally-cpp
+  fi
 }
 [[ -z $native_only ]] || exit 0
 

@@ -68,7 +68,7 @@ fn what_is_no_plugins_fault_is_not_put_on_one() {
 }
 
 #[test]
-fn an_exception_that_leaves_a_plugin_ends_the_process_with_its_name() {
+fn a_cplusplus_exception_that_leaves_a_plugin_ends_the_process_with_its_name() {
     if in_child_process() {
         keylane::plugin::install_crash_note().expect("handlers");
         let folder = Folder::new();
@@ -84,8 +84,10 @@ fn an_exception_that_leaves_a_plugin_ends_the_process_with_its_name() {
         bus.shutdown(Duration::from_secs(10));
         return;
     }
-    let text =
-        dies("an_exception_that_leaves_a_plugin_ends_the_process_with_its_name", libc::SIGABRT);
+    let text = dies(
+        "a_cplusplus_exception_that_leaves_a_plugin_ends_the_process_with_its_name",
+        libc::SIGABRT,
+    );
     let note = "keylane: SIGABRT in plugin org.example.throws 1.0.0, processor \"throws\", shard 0, generation 1\n";
     assert!(text.contains(note), "{text}");
 }

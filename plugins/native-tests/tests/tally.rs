@@ -9,7 +9,7 @@ fn host(config: &str) -> TestHost {
 }
 
 #[test]
-fn counts_and_sums_by_type() {
+fn cplusplus_counts_and_sums_by_type() {
     let mut host = host("{}");
     host.send(&[
         TestEvent::user(1).value(2_u64),
@@ -23,7 +23,7 @@ fn counts_and_sums_by_type() {
 }
 
 #[test]
-fn what_it_throws_on_purpose_costs_one_event() {
+fn cplusplus_what_it_throws_on_purpose_costs_one_event() {
     let mut host = host(r#"{"strict": true}"#);
     let report = host.try_send(&[TestEvent::user(1).value("42"), TestEvent::user(1).value(-1_i64)]);
     assert_eq!((report.status, report.processed), (Status::E_EVENT, 1));
@@ -33,7 +33,7 @@ fn what_it_throws_on_purpose_costs_one_event() {
 }
 
 #[test]
-fn what_nobody_expected_stops_at_the_barrier() {
+fn cplusplus_what_nobody_expected_stops_at_the_barrier() {
     let mut host = host(r#"{"strict":true}"#);
     let report = host.try_send(&[
         TestEvent::user(1).value("42"),
@@ -50,7 +50,7 @@ fn what_nobody_expected_stops_at_the_barrier() {
 }
 
 #[test]
-fn a_constructor_may_throw() {
+fn cplusplus_a_constructor_may_throw() {
     let report = load(&bundled("tally-cpp"), r#"{"strict":1}"#).expect_err("it is wrong");
     assert_eq!(report.status, Status::E_CONFIG);
     assert_eq!(report.message, "config: expected {} or {\"strict\": true} or {\"strict\": false}");
@@ -73,7 +73,7 @@ KEYLANE_CPP_PLUGIN(wild, "org.example.wild", "1", 0u, {})
 "#;
 
 #[test]
-fn nothing_gets_through_from_anywhere() {
+fn cplusplus_nothing_gets_through_from_anywhere() {
     let library = compiled("c++17", WILD);
     let text = "something was thrown that is no std::exception";
     let refused = load(&library, r#"{"a":1}"#).expect_err("the constructor throws");
