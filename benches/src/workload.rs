@@ -423,7 +423,7 @@ mod tests {
     #[test]
     fn quotas_are_what_the_lanes_emit() {
         let keys = Keys::new();
-        let shapes = [(1, 1, 10), (3, 2, 5_000), (8, 2, 8_191), (32, 4, 7)];
+        let shapes = [(1, 1, 10), (3, 2, 5_000), (8, 2, 8_191), (32, 4, 7), (2, 1_000, 5_000)];
         for ((producers, shards, events), hot) in
             shapes.into_iter().flat_map(|shape| [0, 50, 99, 100].map(|hot| (shape, hot)))
         {
