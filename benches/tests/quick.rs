@@ -105,6 +105,12 @@ fn a_quick_run_writes_a_well_formed_report_and_plots() {
         }
     }
     check_plots(&folder);
+    let page = folder.text("results.md");
+    for words in
+        ["## Latency", "![Latency](latency.svg)", "| 3x2 |", "| line-ping |", "| keylane-slow |"]
+    {
+        assert!(page.contains(words), "`{words}` is missing in:\n{page}");
+    }
 }
 
 /// Each plot parses, has no place that is no number, and names what it shows.
