@@ -78,7 +78,7 @@ struct Arguments {
     #[arg(long)]
     quick: bool,
 
-    /// Where the report goes, and the plots beside it; `bench/report.json` in the target folder by default
+    /// Where the report goes, the page and the plots beside it; `bench/report.json` in the target folder by default
     #[arg(long)]
     out: Option<PathBuf>,
 
@@ -135,7 +135,8 @@ fn run(arguments: Arguments) -> Result<(), String> {
         fs::write(path.with_file_name(name), svg).map_err(failed)?;
     }
     let names: Vec<&str> = plots.iter().map(|(name, _)| *name).collect();
-    println!("\nwritten to {}, beside it {}", path.display(), names.join(", "));
+    fs::write(path.with_file_name("results.md"), report.markdown(&names)).map_err(failed)?;
+    println!("\nwritten to {}, beside it results.md, {}", path.display(), names.join(", "));
     Ok(())
 }
 

@@ -1,5 +1,6 @@
 //! The whole program, small: it runs, and its report has the form that its readers rely on.
 
+use std::path::PathBuf;
 use std::process::Command;
 
 use serde_json::Value;
@@ -11,50 +12,170 @@ fn bench(arguments: &[&str]) -> std::process::Output {
         .expect("the program starts")
 }
 
+/// Everything that a run leaves behind, in a folder that is removed with this.
+struct Folder(PathBuf);
+
+impl Folder {
+    fn new(name: &str) -> Self {
+        let folder = format!("keylane-benches-{name}-{}", std::process::id());
+        Self(std::env::temp_dir().join(folder))
+    }
+
+    fn report_path(&self) -> String {
+        self.0
+            .join("report.json")
+            .to_str()
+            .expect("the temporary folder has a readable name")
+            .to_owned()
+    }
+
+    fn report(&self) -> Value {
+        let text = std::fs::read(self.0.join("report.json")).expect("the report exists");
+        serde_json::from_slice(&text).expect("the report is JSON")
+    }
+
+    fn text(&self, name: &str) -> String {
+        std::fs::read_to_string(self.0.join(name)).unwrap_or_else(|error| panic!("{name}: {error}"))
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        // A run that has failed may have left nothing to remove.
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+fn array<'a>(value: &'a Value, name: &str) -> &'a Vec<Value> {
+    value[name].as_array().unwrap_or_else(|| panic!("`{name}` is no array in {value}"))
+}
+
+fn scenario<'a>(report: &'a Value, name: &str) -> &'a Value {
+    let mut scenarios = array(report, "scenarios").iter();
+    scenarios.find(|scenario| scenario["name"] == name).unwrap_or_else(|| panic!("no `{name}`"))
+}
+
 #[test]
-fn a_quick_run_writes_a_well_formed_report() {
-    let path = std::env::temp_dir().join(format!("keylane-benches-{}.json", std::process::id()));
-    let path_text = path.to_str().expect("the temporary folder has a readable name");
-    let output = bench(&[
-        "--quick",
-        "--rounds",
-        "2",
-        "--cells",
-        "1x1,3x2",
-        "--all-modes",
-        "--out",
-        path_text,
-    ]);
+fn a_quick_run_writes_a_well_formed_report_and_plots() {
+    let folder = Folder::new("quick");
+    let path = folder.report_path();
+    let small = ["--cells", "1x1,3x2", "--events", "3000"];
+    let output = bench(&[&["--quick", "--all-modes", "--out", &path][..], &small].concat());
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let table = String::from_utf8(output.stdout).expect("the table is text");
-    for word in ["== floor ==", "== dispatch ==", "== batch ==", "== ring ==", "crossbeam", "3x2"] {
-        assert!(table.contains(word), "`{word}` is missing in:\n{table}");
-    }
-    let report: Value =
-        serde_json::from_slice(&std::fs::read(&path).expect("the report exists")).expect("JSON");
-    std::fs::remove_file(&path).expect("the report can be removed");
+    assert!(!table.contains("MISSED"), "a quick run judges nothing:\n{table}");
+    let report = folder.report();
     assert!(report["machine"]["cores"].as_u64() > Some(0));
     assert!(report["machine"]["rustc"].as_str().is_some_and(|text| text.starts_with("rustc")));
-    let scenarios = report["scenarios"].as_array().expect("scenarios");
-    assert_eq!(scenarios.len(), 4);
-    for scenario in scenarios {
-        let name = scenario["name"].as_str().expect("a name");
-        let contenders = scenario["contenders"].as_array().expect("contenders").len();
-        let cells = scenario["cells"].as_array().expect("cells");
-        if name == "floor" {
-            assert_eq!(scenario["figures"].as_array().map(Vec::len), Some(6));
-            continue;
-        }
-        assert_eq!(cells.len(), 2, "{name}");
-        for cell in cells {
-            let rows = cell["rows"].as_array().expect("rows");
-            assert_eq!(rows.len(), contenders, "{name}");
-            for row in rows {
-                assert_eq!(row["laps"].as_array().map(Vec::len), Some(2), "{row}");
+    let names: Vec<_> = array(&report, "scenarios")
+        .iter()
+        .filter_map(|scenario| scenario["name"].as_str())
+        .collect();
+    let all = [
+        "floor", "dispatch", "batch", "ring", "latency", "idle", "skew", "async", "scale",
+        "shutdown", "http",
+    ];
+    assert_eq!(names, all);
+    for name in all {
+        assert!(table.contains(&format!("== {name} ==")), "`{name}` is missing in:\n{table}");
+    }
+    assert_eq!(array(scenario(&report, "floor"), "figures").len(), 7);
+    for (name, cells) in [("dispatch", 2), ("batch", 2), ("ring", 2), ("skew", 6), ("async", 3)] {
+        let scenario = scenario(&report, name);
+        assert_eq!(array(scenario, "cells").len(), cells, "{name}");
+        for cell in array(scenario, "cells") {
+            assert_eq!(array(cell, "rows").len(), array(scenario, "contenders").len(), "{name}");
+            for row in array(cell, "rows") {
+                assert_eq!(array(row, "laps").len(), 1, "{row}");
                 assert!(row["million_per_second"]["median"].as_f64() > Some(0.0), "{row}");
             }
         }
     }
+    for (name, tables, curves) in
+        [("latency", 3, 42), ("idle", 1, 0), ("scale", 5, 8), ("shutdown", 2, 0), ("http", 2, 0)]
+    {
+        let scenario = scenario(&report, name);
+        assert_eq!(array(scenario, "tables").len(), tables, "{name}");
+        assert_eq!(array(scenario, "curves").len(), curves, "{name}");
+        for table in array(scenario, "tables") {
+            assert!(!array(table, "rows").is_empty(), "{table}");
+            for row in array(table, "rows") {
+                assert_eq!(array(row, "values").len(), array(table, "columns").len(), "{row}");
+            }
+        }
+    }
+    check_plots(&folder);
+    let page = folder.text("results.md");
+    for words in
+        ["## Latency", "![Latency](latency.svg)", "| 3x2 |", "| line-ping |", "| keylane-slow |"]
+    {
+        assert!(page.contains(words), "`{words}` is missing in:\n{page}");
+    }
+}
+
+/// Each plot parses, has no place that is no number, and names what it shows.
+fn check_plots(folder: &Folder) {
+    for (name, words) in [
+        ("dispatch.svg", &["keylane", "crossbeam", "disruptor", "1x1"][..]),
+        ("batch.svg", &["tokio", "1x1"]),
+        ("ring.svg", &["rtrb-chunks", "64 bytes"]),
+        ("skew.svg", &["2x2 99 %"]),
+        ("async.svg", &["4096 tasks"]),
+        ("latency.svg", &["1k/s", "1M/s", "p99", "keylane-park", "µs"]),
+        ("scale.svg", &["distinct keys", "bytes of a value", "ns per event"]),
+        ("emit.svg", &["hash of the key", "ns per event"]),
+        ("http.svg", &["axum-prometheus", "µs of CPU per request"]),
+    ] {
+        let svg = folder.text(name);
+        let document =
+            roxmltree::Document::parse(&svg).unwrap_or_else(|error| panic!("{name}: {error}"));
+        assert_eq!(document.root_element().tag_name().name(), "svg", "{name}");
+        let numbers = |node: roxmltree::Node<'_, '_>| {
+            node.attributes().any(|attribute| attribute.value().contains("NaN"))
+        };
+        assert!(!document.descendants().any(numbers), "{name} has a place that is no number");
+        let texts: Vec<&str> = document.descendants().filter_map(|node| node.text()).collect();
+        for word in words {
+            assert!(texts.iter().any(|text| text.contains(word)), "`{word}` is missing in {name}");
+        }
+    }
+}
+
+#[test]
+fn a_joined_run_keeps_what_it_does_not_measure() {
+    let folder = Folder::new("join");
+    let path = folder.report_path();
+    let run = |arguments: &[&str]| {
+        let output = bench(&[arguments, &["--quick", "--out", &path]].concat());
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    };
+    run(&["ring", "dispatch", "--cells", "1x1,2x1", "--only", "keylane,std,rtrb"]);
+    let before = folder.report();
+    run(&[
+        "shutdown",
+        "dispatch",
+        "--cells",
+        "2x1,1x2",
+        "--only",
+        "keylane,std,crossbeam",
+        "--join",
+    ]);
+    let after = folder.report();
+    let names: Vec<_> =
+        array(&after, "scenarios").iter().map(|scenario| &scenario["name"]).collect();
+    assert_eq!(names, ["dispatch", "ring", "shutdown"], "in the order of a whole run");
+    assert_eq!(scenario(&after, "ring"), scenario(&before, "ring"));
+    let cell = |report: &Value, name: &str| {
+        let cells = array(scenario(report, "dispatch"), "cells");
+        cells.iter().find(|cell| cell["name"] == name).cloned()
+    };
+    assert_eq!(cell(&after, "1x1"), cell(&before, "1x1"));
+    assert_ne!(cell(&after, "2x1"), cell(&before, "2x1"));
+    assert!(cell(&after, "1x2").is_some());
+    // Drawing again changes no figure.
+    let output = bench(&["--redraw", "--out", &path]);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    assert_eq!(folder.report(), after);
 }
 
 #[test]
@@ -64,6 +185,9 @@ fn mistakes_are_named() {
         (&["--capacity", "1000"], "capacity 1000 is not a power of two"),
         (&["--cells", "two"], "`two` is not a cell"),
         (&["nothing"], "invalid value 'nothing'"),
+        (&["--rates", "2k/s"], "no rate `2k/s`"),
+        (&["--seconds", "0"], "seconds of a round lie between"),
+        (&["--join", "--out", "/nowhere/report.json"], "/nowhere/report.json: No such file"),
     ] {
         let output = bench(arguments);
         assert!(!output.status.success(), "{arguments:?}");

@@ -9,7 +9,7 @@ const HEIGHT: f64 = 330.0;
 const PITCH: f64 = HEIGHT + 92.0;
 const TOP: f64 = 130.0;
 const TICKS: [(f64, &str); 6] = [
-    (0.301_03, "p50"),
+    (std::f64::consts::LOG10_2, "p50"),
     (1.0, "p90"),
     (2.0, "p99"),
     (3.0, "p99.9"),

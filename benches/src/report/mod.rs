@@ -5,6 +5,7 @@
 
 mod goals;
 mod join;
+mod markdown;
 mod text;
 
 use serde::{Deserialize, Serialize};

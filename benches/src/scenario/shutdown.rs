@@ -22,6 +22,7 @@ use crate::workload::{Payload, RivalEvent, shard_of};
 const PRODUCERS: usize = 4;
 const SHARDS: usize = 2;
 const CAPACITIES: [usize; 2] = [1024, 65_536];
+const QUICK_CAPACITIES: [usize; 2] = [64, 1024];
 
 /// One round's figures.
 #[derive(Debug, Clone, Copy)]
@@ -71,7 +72,7 @@ pub(super) fn run(plan: &Plan) -> Result<Scenario, String> {
          `processing` to the last event and `beyond` behind it"
     );
     let mut scenario = Scenario::new("shutdown", what, &cards);
-    for capacity in CAPACITIES {
+    for capacity in if plan.quick { QUICK_CAPACITIES } else { CAPACITIES } {
         let name = format!("{} slots", PRODUCERS * SHARDS * capacity);
         eprintln!(
             "shutdown, {name}: {} contenders, {} rounds and one more",

@@ -41,7 +41,11 @@ impl Connection {
     fn hear(&mut self) -> io::Result<()> {
         let mut filled = 0;
         loop {
-            let count = self.stream.read(&mut self.buffer[filled..])?;
+            let count = match self.stream.read(&mut self.buffer[filled..]) {
+                // A socket with a deadline is interrupted when the process is stopped for a while.
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                read => read?,
+            };
             filled += count;
             let text = &self.buffer[..filled];
             // The body is the end of the answer, and nothing is sent behind it.

@@ -12,7 +12,7 @@ use axum::Router;
 use axum::extract::ConnectInfo;
 use axum_prometheus::{PrometheusMetricLayer, metrics_exporter_prometheus::PrometheusHandle};
 use keylane::http::{AccessLog, EventLayer, LogFormat, LogSink, StatusCounters};
-use keylane::{Bus, Event, Processor, ShardContext};
+use keylane::{Bus, Event, Processor, ShardContext, WaitStrategy};
 use tokio::runtime::Builder;
 use tower_http::trace::{DefaultMakeSpan, DefaultOnResponse, TraceLayer};
 use tracing::Level;
@@ -75,7 +75,16 @@ pub(super) fn ways() -> Vec<(Card, Start)> {
                 settings: "EventLayer with peers; AccessLog in gohm's format to a file, StatusCounters; 1 shard with \
                            16,384 slots",
             },
-            || Keylane::start(None),
+            || Keylane::start(WaitStrategy::Adaptive, None),
+        ),
+        (
+            Card {
+                name: "keylane-park",
+                role: Role::Variant,
+                package: Some("keylane"),
+                settings: "the same with WaitStrategy::Park",
+            },
+            || Keylane::start(WaitStrategy::Park, None),
         ),
         (
             rival(
@@ -107,7 +116,7 @@ pub(super) fn ways() -> Vec<(Card, Start)> {
 
 /// keylane with a processor that sleeps for a tenth of a second at every event.
 pub(super) fn with_a_sleeper() -> Result<Box<dyn Observed>, String> {
-    Keylane::start(Some(Duration::from_millis(100)))
+    Keylane::start(WaitStrategy::Adaptive, Some(Duration::from_millis(100)))
 }
 
 /// A name for a log that nobody else uses.
@@ -174,12 +183,13 @@ impl Processor for Sleeper {
 }
 
 impl Keylane {
-    fn start(sleep: Option<Duration>) -> Result<Box<dyn Observed>, String> {
+    fn start(wait: WaitStrategy, sleep: Option<Duration>) -> Result<Box<dyn Observed>, String> {
         let path = log_path();
         let log = AccessLog::new(LogFormat::gohm(), LogSink::file(&path));
         let counters = StatusCounters::new();
         let mut bus = Bus::builder()
             .shards(1)
+            .wait(wait)
             .capacity(if sleep.is_some() { SMALL } else { CAPACITY })
             .processor_for("access-log", AccessLog::EVENTS, log.clone())
             .processor_for("counters", StatusCounters::EVENTS, counters.clone());
