@@ -5,7 +5,6 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::task::{Context, Poll};
-use std::time::{Instant, SystemTime};
 
 use ::http::header::{CONNECTION, UPGRADE};
 use ::http::{Extensions, HeaderMap, HeaderName, HeaderValue, Method, Request, Response};
@@ -14,12 +13,14 @@ use tower_layer::Layer;
 use tower_service::Service;
 
 use super::auth::User;
+use super::head_pool;
 use super::open_request::OpenRequest;
 use super::{
     Captured, CountedBody, CurrentRequest, EventBody, EventFuture, Peer, RequestHead, RequestId,
     Started, TraceParent, TrustedProxies, Tunnel,
 };
 use crate::bus::Bus;
+use crate::clock;
 use crate::emit::Emitter;
 use crate::event::{EventType, RequestType, Value};
 
@@ -134,7 +135,7 @@ impl Shared {
             id: RequestId::next(),
             inbound_id: self.inbound_id.as_ref().and_then(|name| inbound_id(headers, name)),
             trace: TraceParent::of(headers),
-            begin: SystemTime::now(),
+            begin: clock::now(),
             method: request.method().clone(),
             uri: request.uri().clone(),
             version: request.version(),
@@ -146,6 +147,7 @@ impl Shared {
             route: Default::default(),
             failure: Default::default(),
             read: AtomicU64::new(0),
+            completion: Default::default(),
         };
         if let Some(User(user)) = extensions.get() {
             let _ = head.user.set(user.clone());
@@ -341,9 +343,8 @@ where
     }
 
     fn call(&mut self, mut request: Request<ReqBody>) -> Self::Future {
-        let start = Instant::now();
         let shared = &self.shared;
-        let head = Arc::new(shared.head_of(&request));
+        let head = head_pool::place(shared.head_of(&request));
         let started = Started { request: head.clone() };
         shared.emit_sparing(EventType::START_REQUEST, started, head.id);
 
@@ -355,7 +356,7 @@ where
         let emitter = shared.emitter.clone();
         extensions.insert(CurrentRequest { head: head.clone(), emitter });
 
-        let mut open = OpenRequest::new(shared.clone(), head.clone(), start, tunnel);
+        let mut open = OpenRequest::new(shared.clone(), head.clone(), tunnel);
         let request = request.map(|body| CountedBody::new(body, head));
         let inner = &mut self.inner;
         let future = open.watch(|| inner.call(request));

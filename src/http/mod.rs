@@ -127,6 +127,7 @@ mod delivery;
 mod future;
 #[cfg(feature = "gzip")]
 mod gzip;
+mod head_pool;
 mod layer;
 mod open_request;
 mod outcome;
@@ -168,7 +169,7 @@ pub use future::EventFuture;
 #[cfg_attr(docsrs, doc(cfg(feature = "gzip")))]
 pub use gzip::{GzipLayer, GzipService};
 pub use layer::{EventLayer, EventService, Losses, ShutdownMark};
-pub use outcome::{FailReason, Failed, Finished, Phase, Started};
+pub use outcome::{Completion, FailReason, Failed, Finished, Phase, Started};
 pub use replacement::ReplacedBody;
 pub use request_body::CountedBody;
 pub use request_head::{CurrentRequest, RequestHead};

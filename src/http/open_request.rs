@@ -1,16 +1,19 @@
 //! A request that has begun and not ended: the one place from which the end is reported, exactly once.
 
+use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use ::http::{HeaderMap, Method, StatusCode};
 use http_body::Body;
 
 use super::delivery::Delivery;
 use super::layer::Shared;
-use super::{FailReason, Failed, Finished, Phase, RequestHead, Traffic, TrafficScope, Tunnel};
+use super::{
+    Completion, FailReason, Failed, Finished, Phase, RequestHead, Traffic, TrafficScope, Tunnel,
+};
 use crate::event::{EventType, RequestType};
 use crate::processor::payload_text;
 
@@ -22,7 +25,6 @@ use crate::processor::payload_text;
 pub(crate) struct OpenRequest {
     shared: Arc<Shared>,
     head: Arc<RequestHead>,
-    start: Instant,
     tunnel: Option<Tunnel>,
     answer: Option<Answer>,
     /// The end has been reported. From false to true, once.
@@ -43,13 +45,8 @@ struct Answer {
 const MAX_ERROR: usize = 1024;
 
 impl OpenRequest {
-    pub(crate) fn new(
-        shared: Arc<Shared>,
-        head: Arc<RequestHead>,
-        start: Instant,
-        tunnel: Option<Tunnel>,
-    ) -> Self {
-        Self { shared, head, start, tunnel, answer: None, ended: false }
+    pub(crate) fn new(shared: Arc<Shared>, head: Arc<RequestHead>, tunnel: Option<Tunnel>) -> Self {
+        Self { shared, head, tunnel, answer: None, ended: false }
     }
 
     pub(crate) fn shared(&self) -> &Shared {
@@ -64,14 +61,22 @@ impl OpenRequest {
     ///
     /// NB: `thread::panicking()` in a destructor does not tell: it is false when a layer outside has caught the panic before it drops
     /// what panicked.
+    #[inline]
     pub(crate) fn watch<R>(&mut self, f: impl FnOnce() -> R) -> R {
-        match catch_unwind(AssertUnwindSafe(f)) {
-            Ok(result) => result,
-            Err(payload) => {
-                self.fail(FailReason::Panic, Some(payload_text(&*payload).to_owned()));
-                resume_unwind(payload)
-            }
+        // Requests and futures are large: what goes in and out by reference is not moved through `catch_unwind`.
+        let mut f = Some(f);
+        let mut result = None;
+        let run = || result = f.take().map(|f| f());
+        match catch_unwind(AssertUnwindSafe(run)) {
+            Ok(()) => result.expect("it has run"),
+            Err(payload) => self.panicked(payload),
         }
+    }
+
+    #[cold]
+    fn panicked(&mut self, payload: Box<dyn Any + Send>) -> ! {
+        self.fail(FailReason::Panic, Some(payload_text(&*payload).to_owned()));
+        resume_unwind(payload)
     }
 
     /// The head of the response is there. The request may be over with it.
@@ -79,7 +84,7 @@ impl OpenRequest {
         let RequestHead { method, version, failure, .. } = &*self.head;
         let delivery = Delivery::new(method, *version, status, headers, body);
         let replaced = failure.get().is_some();
-        self.answer = Some(Answer { status, ttfb: self.start.elapsed(), replaced, delivery });
+        self.answer = Some(Answer { status, ttfb: self.head.elapsed(), replaced, delivery });
         // A server sends the head alone, and does not look at the body again.
         if delivery.is_empty() || body.is_end_stream() {
             self.body_ended();
@@ -120,7 +125,7 @@ impl OpenRequest {
         }
         // Who answers in place of the service knows best what happened.
         let failure = self.head.failure.get().cloned().or(failure);
-        let total = self.start.elapsed();
+        let total = self.head.elapsed();
         let bytes_in = self.head.read.load(Ordering::Relaxed);
         let bytes_out = self.answer.as_ref().map_or(0, |answer| answer.delivery.bytes());
         let request = self.head.clone();
@@ -132,8 +137,9 @@ impl OpenRequest {
                 let upgraded =
                     tunnel.as_ref().map_or(RequestType::default(), |_| RequestType::UPGRADED);
                 let request_type = request.request_type | upgraded;
-                let finished =
-                    Finished { request, status, ttfb, total, bytes_in, bytes_out, request_type };
+                let completion =
+                    Completion { status, ttfb, total, bytes_in, bytes_out, request_type };
+                let finished = Finished::new(request, completion);
                 self.shared.emit_end(EventType::FINISH_REQUEST, finished, id);
                 // Not before: the traffic of a tunnel comes behind the end of its request.
                 if let Some(tunnel) = tunnel {

@@ -1,6 +1,7 @@
 //! The values of a request's events: how it began, and how it ended.
 
 use std::fmt;
+use std::ops::Deref;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -19,12 +20,22 @@ pub struct Started {
     pub request: Arc<RequestHead>,
 }
 
-/// The value of `FINISH_REQUEST`: the response was handed to the server completely.
-#[derive(Debug, Clone)]
+/// The value of `FINISH_REQUEST`: the response was handed to the server completely. How, says the [`Completion`] behind it:
+/// `finished.status`.
+///
+/// NB: The completion is kept with the head, so the value is one pointer and travels inline. In a box of its own it would be allocated by the
+/// thread that serves and freed by the shard's, for which the allocators of many systems take a lock on both sides.
+#[derive(Clone)]
 #[non_exhaustive]
 pub struct Finished {
     /// What is known of the request.
     pub request: Arc<RequestHead>,
+}
+
+/// How a response was handed over, see [`Finished`].
+#[derive(Debug, Clone, Copy)]
+#[non_exhaustive]
+pub struct Completion {
     /// The status of the response.
     pub status: StatusCode,
     /// From the head of the request to the head of the response.
@@ -118,10 +129,31 @@ impl fmt::Display for FailReason {
 /// The status that nginx made customary in logs for a client that left.
 const CLIENT_CLOSED_REQUEST: u16 = 499;
 
+impl Deref for Finished {
+    type Target = Completion;
+
+    fn deref(&self) -> &Completion {
+        self.request.completion.get().expect("a request that has finished knows how")
+    }
+}
+
+impl fmt::Debug for Finished {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut out = f.debug_struct("Finished");
+        out.field("request", &self.request).field("completion", &**self).finish()
+    }
+}
+
 impl Finished {
+    pub(crate) fn new(request: Arc<RequestHead>, completion: Completion) -> Self {
+        // A request ends once, so this is the only one.
+        let _ = request.completion.set(completion);
+        Self { request }
+    }
+
     /// When the response ended.
     pub fn end(&self) -> SystemTime {
-        self.request.begin + self.total
+        self.request.begin() + self.total
     }
 
     /// The meta that says the same in fewer words.
@@ -133,7 +165,7 @@ impl Finished {
 impl Failed {
     /// When it failed.
     pub fn end(&self) -> SystemTime {
-        self.request.begin + self.total
+        self.request.begin() + self.total
     }
 
     /// The number that stands for the failure where a status is expected, in logs and counters. 499 when the client has gone, whatever

@@ -4,14 +4,15 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use ::http::{HeaderValue, Method, Uri, Version};
 use serde_core::ser::SerializeStruct;
 use serde_core::{Serialize, Serializer};
 
-use super::outcome::FailReason;
+use super::outcome::{Completion, FailReason};
 use super::{Captured, ClientAddr, RequestId, TraceParent};
+use crate::clock;
 use crate::emit::{EmitError, Emitter};
 use crate::event::meta::render::AsText;
 use crate::event::timestamp::Rfc3339;
@@ -25,7 +26,8 @@ pub struct RequestHead {
     pub(crate) id: RequestId,
     pub(crate) inbound_id: Option<HeaderValue>,
     pub(crate) trace: Option<TraceParent>,
-    pub(crate) begin: SystemTime,
+    /// In ticks of the bus's clock, which costs a third of the system's; turned into a time by whoever asks for it.
+    pub(crate) begin: u64,
     pub(crate) method: Method,
     pub(crate) uri: Uri,
     pub(crate) version: Version,
@@ -39,6 +41,8 @@ pub struct RequestHead {
     pub(crate) failure: OnceLock<(FailReason, Option<String>)>,
     /// Bytes of the request body that the service has read.
     pub(crate) read: AtomicU64,
+    /// Set when the request finishes.
+    pub(crate) completion: OnceLock<Completion>,
 }
 
 impl RequestHead {
@@ -60,7 +64,12 @@ impl RequestHead {
 
     /// When the head had been read.
     pub fn begin(&self) -> SystemTime {
-        self.begin
+        clock::wall_time(self.begin)
+    }
+
+    /// How long ago that was.
+    pub(crate) fn elapsed(&self) -> Duration {
+        Duration::from_nanos(clock::ticks_to_nanos(clock::now().saturating_sub(self.begin)))
     }
 
     /// The method.
@@ -145,7 +154,7 @@ impl Serialize for RequestHead {
         out.serialize_field("request_id", &self.id)?;
         out.serialize_field("inbound_id", &self.inbound_id())?;
         out.serialize_field("trace", &self.trace)?;
-        out.serialize_field("begin", &AsText(Rfc3339(self.begin)))?;
+        out.serialize_field("begin", &AsText(Rfc3339(self.begin())))?;
         out.serialize_field("method", self.method.as_str())?;
         out.serialize_field("uri", &AsText(&self.uri))?;
         out.serialize_field("version", &AsText(format_args!("{:?}", self.version)))?;

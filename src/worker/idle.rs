@@ -17,6 +17,12 @@ pub enum WaitStrategy {
     Adaptive,
     /// Sleeps as soon as there is nothing to do: the least processor time, at the price of a wake-up for the first event after a pause.
     Park,
+    /// Looks again every 100 to 200 microseconds while events come, and sleeps until it is woken after some milliseconds without any.
+    ///
+    /// While events come nobody is woken, so an emit never pays for a wake-up; in turn an event may wait for the next look, and a ring
+    /// should hold what comes in between. For events about requests, of which many are to be logged and counted and none is urgent. The idea is
+    /// that of the LMAX Disruptor's `SleepingWaitStrategy`.
+    Sleeping,
 }
 
 /// A round that found at least this many events is followed by the next at once.
@@ -25,6 +31,13 @@ const FULL_ROUND: usize = 64;
 const LONGEST_PAUSE: u32 = 100;
 /// Events that come more slowly than one in this many nanoseconds are not worth waiting for.
 const DENSE_NANOS: u64 = 250;
+
+/// How long a nap is, in microseconds; the system adds some 50.
+const NAP_MICROS: u64 = 100;
+/// Empty rounds with a nap in between, before the worker sleeps until it is woken.
+const NAPS: u32 = 20;
+/// Naps without an event before processors are flushed.
+const FLUSH_AFTER_NAPS: u32 = 3;
 
 /// Empty rounds with a spin hint in between, before other threads are let run.
 const SPINS: u32 = 300;
@@ -55,6 +68,8 @@ pub(crate) struct Waiting {
     empty_rounds: u32,
     dense_ticks: u64,
     last_stamp: u64,
+    /// The last round that found something was a full one.
+    full: bool,
 }
 
 impl Waiting {
@@ -64,6 +79,7 @@ impl Waiting {
             empty_rounds: 0,
             dense_ticks: clock::rate().to_ticks(DENSE_NANOS).max(1),
             last_stamp: 0,
+            full: false,
         }
     }
 
@@ -75,6 +91,7 @@ impl Waiting {
     #[inline]
     pub(super) fn after_round(&mut self, events: usize, stamp: u64) {
         self.empty_rounds = 0;
+        self.full = events >= FULL_ROUND;
         let elapsed = stamp.saturating_sub(self.last_stamp);
         self.last_stamp = stamp;
         if events < FULL_ROUND && elapsed < self.dense_ticks * events as u64 && !cfg!(loom) {
@@ -94,6 +111,7 @@ impl Waiting {
         }
         match self.strategy {
             WaitStrategy::Park => return Step::Park,
+            WaitStrategy::Sleeping => return self.nap(),
             WaitStrategy::Adaptive if self.empty_rounds > SPINS + YIELDS => return Step::Park,
             WaitStrategy::Adaptive if self.empty_rounds > SPINS => thread::yield_now(),
             _ => spin_loop(),
@@ -105,6 +123,26 @@ impl Waiting {
         } else {
             Step::Again
         }
+    }
+
+    /// As [`after_nothing`](Self::after_nothing), with naps.
+    #[cold]
+    fn nap(&mut self) -> Step {
+        if self.full && self.empty_rounds <= SPINS {
+            // Between full rounds a nap would be long enough for a ring to fill up.
+            spin_loop();
+            return Step::Again;
+        }
+        if self.full {
+            (self.full, self.empty_rounds) = (false, 1);
+        }
+        match self.empty_rounds {
+            FLUSH_AFTER_NAPS => return Step::Flush,
+            NAPS.. => return Step::Park,
+            // Not the modelled one: nothing is synchronised by a nap.
+            _ => std::thread::sleep(std::time::Duration::from_micros(NAP_MICROS)),
+        }
+        Step::Again
     }
 
     /// After a nudge: there will be events soon, or another nudge is due.

@@ -1,6 +1,7 @@
 //! The ways to observe a service, each with its server. Every log must in the end have a line for
 //! each request whose end was not counted as lost.
 
+use std::convert::Infallible;
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader, BufWriter, Write};
 use std::net::SocketAddr;
@@ -8,18 +9,22 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
-use axum::Router;
-use axum::extract::ConnectInfo;
+use axum::body::{Body, Bytes, HttpBody};
+use axum::extract::{ConnectInfo, Request};
+use axum::response::Response;
+use axum::{BoxError, Router};
 use axum_prometheus::{PrometheusMetricLayer, metrics_exporter_prometheus::PrometheusHandle};
 use keylane::http::{AccessLog, EventLayer, LogFormat, LogSink, StatusCounters};
 use keylane::{Bus, Event, Processor, ShardContext, WaitStrategy};
 use tokio::runtime::Builder;
-use tower_http::trace::{DefaultMakeSpan, DefaultOnResponse, TraceLayer};
+use tower::{Layer, Service, ServiceExt};
+use tower_http::classify::{ServerErrorsAsFailures, SharedClassifier};
+use tower_http::trace::{DefaultMakeSpan, DefaultOnFailure, DefaultOnResponse, TraceLayer};
 use tracing::Level;
 use tracing::dispatcher::{Dispatch, set_default};
 use tracing_subscriber::fmt::MakeWriter;
 
-use super::server::{Server, app, serve, serve_with_peers};
+use super::server::{Server, app, serve};
 use crate::contender::{Card, Role};
 
 /// Slots of the ring. The layer never waits for the bus but drops and counts. On two cores the server and the client keep
@@ -63,7 +68,7 @@ pub(super) fn ways() -> Vec<(Card, Start)> {
                 name: "bare",
                 role: Role::Floor,
                 package: Some("axum"),
-                settings: "the service alone, axum::serve on one thread",
+                settings: "the service alone, axum::serve on one thread; the others are layers around its router, but for axum-prometheus, which has to be inside",
             },
             || Bare::start(),
         ),
@@ -73,7 +78,16 @@ pub(super) fn ways() -> Vec<(Card, Start)> {
                 role: Role::Keylane,
                 package: Some("keylane"),
                 settings: "EventLayer with peers; AccessLog in gohm's format to a file, StatusCounters; 1 shard with \
-                           16,384 slots",
+                           16,384 slots; WaitStrategy::Sleeping",
+            },
+            || Keylane::start(WaitStrategy::Sleeping, None),
+        ),
+        (
+            Card {
+                name: "keylane-adaptive",
+                role: Role::Variant,
+                package: Some("keylane"),
+                settings: "the same with WaitStrategy::Adaptive, the default",
             },
             || Keylane::start(WaitStrategy::Adaptive, None),
         ),
@@ -116,7 +130,7 @@ pub(super) fn ways() -> Vec<(Card, Start)> {
 
 /// keylane with a processor that sleeps for a tenth of a second at every event.
 pub(super) fn with_a_sleeper() -> Result<Box<dyn Observed>, String> {
-    Keylane::start(WaitStrategy::Adaptive, Some(Duration::from_millis(100)))
+    Keylane::start(WaitStrategy::Sleeping, Some(Duration::from_millis(100)))
 }
 
 /// A name for a log that nobody else uses.
@@ -142,6 +156,19 @@ fn check_log(path: &Path, requests: u64) -> Result<(), String> {
         return Err(format!("the log has {lines} lines instead of {requests}"));
     }
     Ok(())
+}
+
+/// The service behind a layer, outside of the router: layered inside, every layer would pay for what axum boxes there.
+fn outside<L, B>(
+    layer: L,
+) -> impl Service<Request, Response = Response, Error = Infallible, Future: Send> + Clone + Send
+where
+    L: Layer<Router>,
+    L::Service: Service<Request, Response = Response<B>, Error = Infallible, Future: Send>,
+    L::Service: Clone + Send,
+    B: HttpBody<Data = Bytes, Error: Into<BoxError>> + Send + 'static,
+{
+    layer.layer(app()).map_response(|response: Response<B>| response.map(Body::new))
 }
 
 struct Bare(Server);
@@ -201,9 +228,8 @@ impl Keylane {
             .capture(log.headers())
             .peer_with(|extensions| extensions.get().map(|&ConnectInfo::<SocketAddr>(peer)| peer));
         let layer = events.clone();
-        let server = Server::start(move |listener, stopped| {
-            serve_with_peers(app().layer(layer), listener, stopped)
-        })?;
+        let server =
+            Server::start(move |listener, stopped| serve(outside(layer), listener, stopped))?;
         Ok(Box::new(Self { server, bus, events, counters, log: path, sleeps: sleep.is_some() }))
     }
 }
@@ -300,7 +326,7 @@ impl Trace {
             // For this thread only: the next contender must not be traced.
             let traced = set_default(&dispatch);
             async move {
-                let result = serve(traced_app(), listener, stopped).await;
+                let result = serve(outside(trace()), listener, stopped).await;
                 drop(traced);
                 result
             }
@@ -318,15 +344,21 @@ where
 }
 
 /// One line per request, with what the access log tells: when, what, how it ended and how long it took.
-fn traced_app() -> Router {
-    app().layer(
-        TraceLayer::new_for_http()
-            .make_span_with(DefaultMakeSpan::new().level(Level::INFO))
-            .on_request(())
-            .on_response(DefaultOnResponse::new().level(Level::INFO))
-            .on_body_chunk(())
-            .on_eos(()),
-    )
+fn trace() -> TraceLayer<
+    SharedClassifier<ServerErrorsAsFailures>,
+    DefaultMakeSpan,
+    (),
+    DefaultOnResponse,
+    (),
+    (),
+    DefaultOnFailure,
+> {
+    TraceLayer::new_for_http()
+        .make_span_with(DefaultMakeSpan::new().level(Level::INFO))
+        .on_request(())
+        .on_response(DefaultOnResponse::new().level(Level::INFO))
+        .on_body_chunk(())
+        .on_eos(())
 }
 
 impl Observed for Trace {

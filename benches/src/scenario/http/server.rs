@@ -1,5 +1,6 @@
 //! One server on one thread, so that what a request costs on its own path is that thread's CPU time.
 
+use std::convert::Infallible;
 use std::future::{Future, IntoFuture};
 use std::mem::MaybeUninit;
 use std::net::SocketAddr;
@@ -7,11 +8,14 @@ use std::sync::mpsc::channel;
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use axum::Router;
+use axum::extract::Request;
+use axum::response::Response;
 use axum::routing::get;
+use axum::{Router, ServiceExt};
 use tokio::net::TcpListener;
 use tokio::runtime::Builder;
 use tokio::sync::oneshot;
+use tower::Service;
 
 use super::client::ANSWER;
 
@@ -92,22 +96,17 @@ fn own_clock() -> Result<libc::clockid_t, String> {
     Ok(unsafe { clock.assume_init() })
 }
 
-/// Serves `app` until told to stop.
-pub(super) async fn serve(
-    app: Router,
+/// Serves until told to stop. The service is told who the peer is.
+pub(super) async fn serve<S>(
+    service: S,
     listener: TcpListener,
     stopped: oneshot::Receiver<()>,
-) -> std::io::Result<()> {
-    axum::serve(listener, app).with_graceful_shutdown(told(stopped)).into_future().await
-}
-
-/// As [`serve`], and tells the service who the peer is.
-pub(super) async fn serve_with_peers(
-    app: Router,
-    listener: TcpListener,
-    stopped: oneshot::Receiver<()>,
-) -> std::io::Result<()> {
-    let service = app.into_make_service_with_connect_info::<SocketAddr>();
+) -> std::io::Result<()>
+where
+    S: Service<Request, Response = Response, Error = Infallible, Future: Send>,
+    S: Clone + Send + 'static,
+{
+    let service = ServiceExt::into_make_service_with_connect_info::<SocketAddr>(service);
     axum::serve(listener, service).with_graceful_shutdown(told(stopped)).into_future().await
 }
 
