@@ -1,14 +1,27 @@
-//! The names of event types, as plugins see them.
+//! The names of event types, as plugins see them: those that a program has bound, and those that it knows when it is asked.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{RwLock, RwLockReadGuard};
 
 use crate::event::EventType;
 
+/// A program's own table of names, in both directions.
+pub(crate) struct Directory {
+    pub(crate) kind: Box<dyn Fn(&str) -> Option<EventType> + Send + Sync>,
+    pub(crate) name: Box<dyn Fn(EventType) -> Option<String> + Send + Sync>,
+}
+
+impl std::fmt::Debug for Directory {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Directory").finish_non_exhaustive()
+    }
+}
+
 /// Names that a program gives to its user types, for plugins. Without one a type is called as it prints, `USER(3)`.
 #[derive(Debug, Default)]
 pub(crate) struct EventNames {
     bound: RwLock<Bound>,
+    directory: Option<Directory>,
 }
 
 #[derive(Debug, Default)]
@@ -18,6 +31,10 @@ struct Bound {
 }
 
 impl EventNames {
+    pub(crate) fn new(directory: Option<Directory>) -> Self {
+        Self { bound: RwLock::default(), directory }
+    }
+
     fn read(&self) -> RwLockReadGuard<'_, Bound> {
         self.bound.read().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
@@ -30,10 +47,18 @@ impl EventNames {
 
     pub(crate) fn kind(&self, name: &str) -> Option<EventType> {
         let bound = self.read().types.get(name).copied();
-        bound.or_else(|| name.parse().ok())
+        let known = |kind: &EventType| kind.code() <= EventType::TRAFFIC.code();
+        let parsed: Option<EventType> = name.parse().ok();
+        // What the bus itself calls a type nobody else names so.
+        bound.or(parsed.filter(known)).or_else(|| match &self.directory {
+            Some(directory) => (directory.kind)(name),
+            None => parsed,
+        })
     }
 
     pub(crate) fn name(&self, kind: EventType) -> String {
-        self.read().names.get(&kind).cloned().unwrap_or_else(|| kind.to_string())
+        let bound = self.read().names.get(&kind).cloned();
+        let directory = || self.directory.as_ref().and_then(|directory| (directory.name)(kind));
+        bound.or_else(directory).unwrap_or_else(|| kind.to_string())
     }
 }

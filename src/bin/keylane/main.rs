@@ -11,11 +11,14 @@ mod config_file;
 mod diagnostics;
 mod exit;
 mod interrupt;
+mod plugin_flags;
+mod plugin_log;
 mod processors;
 mod run;
 mod serve;
 mod source;
 mod tables;
+mod types;
 
 use std::process::ExitCode;
 

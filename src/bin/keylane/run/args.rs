@@ -69,7 +69,7 @@ impl Args {
     pub(crate) fn settings(&self, file: &Config) -> Settings {
         let Config { events, run, .. } = file;
         Settings {
-            bus: self.bus.settings(&file.bus),
+            bus: self.bus.settings(file),
             producers: self.producers.or(run.producers).unwrap_or(1),
             max_line: self.max_line.or(events.max_event).unwrap_or(1 << 20) as usize,
             in_flight: self.in_flight.or(events.in_flight).unwrap_or(256 << 20),

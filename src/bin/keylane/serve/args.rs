@@ -80,7 +80,7 @@ impl Args {
         let flag_format = self.log_format.as_deref().and_then(|text| config::log_format(text).ok());
         Settings {
             listen: self.listen.or(serve.listen).unwrap_or(([127, 0, 0, 1], 8080).into()),
-            bus: self.bus.settings(&file.bus),
+            bus: self.bus.settings(file),
             max_event: events.max_event.unwrap_or(1 << 20) as usize,
             max_types: events.max_types.unwrap_or(4096) as usize,
             in_flight: events.in_flight.unwrap_or(256 << 20),

@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
 use keylane::http::{AccessLog, EventLayer, Losses, Serving, StatusCounters};
@@ -12,12 +12,13 @@ use keylane::{Bus, Stats};
 use super::args::Settings;
 use super::durations::Durations;
 use crate::processors::Processors;
+use crate::processors::plugins::Reload;
 
 /// A running server.
 #[derive(Debug)]
 pub(crate) struct State {
     pub(crate) settings: Settings,
-    pub(crate) bus: Bus,
+    pub(crate) bus: Arc<Bus>,
     pub(crate) intake: Intake,
     pub(crate) processors: Processors,
     /// The layer that all requests go through.
@@ -26,6 +27,8 @@ pub(crate) struct State {
     pub(crate) log: Option<AccessLog>,
     pub(crate) statuses: StatusCounters,
     pub(crate) durations: Durations,
+    /// What loads plugins again; until the shutdown, and if there are any.
+    reload: Mutex<Option<Reload>>,
     pub(crate) started: SystemTime,
     pub(crate) since: Instant,
     draining: AtomicBool,
@@ -45,19 +48,21 @@ pub(crate) struct Connections {
 /// The parts that [`State::new`] puts together.
 pub(crate) struct Parts {
     pub(crate) settings: Settings,
-    pub(crate) bus: Bus,
+    pub(crate) bus: Arc<Bus>,
     pub(crate) intake: Intake,
     pub(crate) processors: Processors,
     pub(crate) layer: EventLayer,
     pub(crate) log: Option<AccessLog>,
     pub(crate) statuses: StatusCounters,
     pub(crate) durations: Durations,
+    pub(crate) reload: Option<Reload>,
 }
 
 impl State {
     /// A server that begins now.
     pub(crate) fn new(parts: Parts) -> Self {
-        let Parts { settings, bus, intake, processors, layer, log, statuses, durations } = parts;
+        let Parts { settings, bus, intake, processors, layer, log, statuses, durations, reload } =
+            parts;
         Self {
             settings,
             bus,
@@ -67,6 +72,7 @@ impl State {
             log,
             statuses,
             durations,
+            reload: Mutex::new(reload),
             started: SystemTime::now(),
             since: Instant::now(),
             draining: AtomicBool::new(false),
@@ -79,12 +85,22 @@ impl State {
         self.since.elapsed()
     }
 
-    /// Opens the log and the outputs again. Waits for nobody.
+    /// Opens the log and the outputs again, and has the plugins' files looked at. Waits for nobody.
     pub(crate) fn reopen(&self) {
         if let Some(log) = &self.log {
             log.reopen();
         }
         self.processors.reopen();
+        let reload = self.reload.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(reload) = &*reload {
+            reload.now();
+        }
+    }
+
+    /// Plugins stay as they are from now on; waits for a replacement that is under way.
+    pub(crate) fn stop_reloading(&self) {
+        let reload = self.reload.lock().unwrap_or_else(PoisonError::into_inner).take();
+        drop(reload);
     }
 
     /// Where it listens, if it does.
