@@ -12,8 +12,8 @@ use indicatif::{HumanCount, ProgressBar};
 use keylane::ingest::Record;
 use keylane::ingest::printable::plain;
 use keylane::plugin::{
-    Inspection, Plugin, PluginFactory, PluginHost, PluginMetricValue, PluginStats, Sha256,
-    TrustPolicy, install_crash_note,
+    Inspection, LoadErrorKind, Plugin, PluginFactory, PluginHost, PluginMetricValue, PluginStats,
+    Sha256, TrustPolicy, install_crash_note,
 };
 use keylane::{Builder, EventType};
 
@@ -166,7 +166,13 @@ pub(crate) fn inspect(settings: &PluginsConfig) -> Vec<(String, Inspection)> {
 /// Loads one, and checks its configuration.
 fn load(host: &PluginHost, wanted: &PluginConfig) -> Result<(Plugin, PluginFactory), String> {
     let plugin = host.load(&wanted.path).map_err(|error| {
-        format!("{} ({})", plain(&error.to_string(), 2000), error.kind().name())
+        let hint = match error.kind() {
+            LoadErrorKind::Untrusted { .. } => {
+                ", put the file elsewhere, or say --plugin-trust any"
+            }
+            _ => "",
+        };
+        format!("{}{hint} ({})", plain(&error.to_string(), 2000), error.kind().name())
     })?;
     let path = source::name(&wanted.path);
     let found = plugin.sha256();
