@@ -1,6 +1,8 @@
 //! `keylane plugin`: looking at plugins, checking and measuring them, and beginning new ones.
 
+mod bench;
 mod inspect;
+mod new;
 mod raw;
 mod validate;
 
@@ -23,6 +25,8 @@ pub(crate) struct Args {
 enum Command {
     Inspect(inspect::Args),
     Validate(validate::Args),
+    Bench(bench::Args),
+    New(new::Args),
     #[command(hide = true)]
     Check(validate::CheckArgs),
 }
@@ -55,6 +59,8 @@ pub(crate) fn plugin(args: &Args) -> Exit {
     match &args.command {
         Command::Inspect(args) => inspect::inspect(args),
         Command::Validate(args) => validate::validate(args),
+        Command::Bench(args) => bench::bench(args),
+        Command::New(args) => new::new(args),
         Command::Check(args) => validate::check(args),
     }
 }
@@ -66,6 +72,12 @@ Examples:
 
   keylane plugin validate target/release/libbig_words.so --config '{\"bytes\": 3}'
       Checks it against odd input, each check in a process of its own
+
+  keylane plugin bench target/release/libbig_words.so --config '{\"bytes\": 3}'
+      What an event costs in it
+
+  keylane plugin new big-words
+      A folder with a plugin that builds, passes its test, and loads
 
 Exit codes:
   0  it would be loaded; all checks passed

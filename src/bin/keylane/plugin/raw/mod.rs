@@ -51,6 +51,8 @@ fn answer(status: Status, processed: usize, error: &abi::ErrorBuffer) -> Answer 
 impl Library {
     /// Loads a library that an inspection has found good, and asks for its processor `id`, or its first.
     pub(crate) fn load(path: &Path, id: Option<&str>) -> Result<Self, String> {
+        // A name without a slash would be searched elsewhere.
+        let path = &std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
         let flags = libc::RTLD_NOW | libc::RTLD_LOCAL;
         // SAFETY: this runs the library's constructors, in a process that is there for it.
         let library = unsafe { libloading::os::unix::Library::open(Some(path), flags) }
