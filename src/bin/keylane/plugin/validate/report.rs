@@ -61,7 +61,9 @@ impl Finding {
         } else {
             self.outcome.max(outcome)
         };
-        if self.notes.len() < MAX_NOTES {
+        // What is wrong with one event is mostly wrong with others.
+        let known = self.notes.iter().any(|note| note.text == text);
+        if !known && self.notes.len() < MAX_NOTES {
             self.notes.push(Note { outcome, text });
         }
     }

@@ -66,6 +66,7 @@ pub(super) fn run(subject: &Subject, talk: &Talk) {
             let Some(next) = factory(&plugin, subject, talk) else { return };
             if let Err(error) = bus.replace_processor("validate", next) {
                 talk.fail(format!("swap number {swap}: {error}"));
+                break;
             }
         }
     });

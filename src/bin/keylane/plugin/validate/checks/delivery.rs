@@ -76,7 +76,9 @@ pub(super) fn give(
                 break Fate::Gone;
             }
             _ => {
-                talk.fail(format!("process returns {answer}, which is not one of OK, AGAIN, E_EVENT, E_FATAL and E_PANIC"));
+                talk.fail(format!(
+                    "process returns {answer}; there are OK, AGAIN, E_EVENT, E_FATAL and E_PANIC"
+                ));
                 break Fate::Gone;
             }
         }
