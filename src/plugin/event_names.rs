@@ -5,10 +5,15 @@ use std::sync::{RwLock, RwLockReadGuard};
 
 use crate::event::EventType;
 
+/// Finds the type of a name.
+type KindOf = dyn Fn(&str) -> Option<EventType> + Send + Sync;
+/// Finds the name of a type.
+type NameOf = dyn Fn(EventType) -> Option<String> + Send + Sync;
+
 /// A program's own table of names, in both directions.
 pub(crate) struct Directory {
-    pub(crate) kind: Box<dyn Fn(&str) -> Option<EventType> + Send + Sync>,
-    pub(crate) name: Box<dyn Fn(EventType) -> Option<String> + Send + Sync>,
+    pub(crate) kind: Box<KindOf>,
+    pub(crate) name: Box<NameOf>,
 }
 
 impl std::fmt::Debug for Directory {

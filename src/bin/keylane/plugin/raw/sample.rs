@@ -79,10 +79,8 @@ impl Sample {
                 all.push(Self::new(format!("META {name}, {how}"), type_id, Value::Meta { full }));
             }
         }
-        for keyed in 0..all.len() {
-            if keyed % 3 != 0 {
-                all[keyed].key = Some(format!("key-{}", keyed % 5).into_bytes());
-            }
+        for (place, sample) in all.iter_mut().enumerate().filter(|(place, _)| place % 3 != 0) {
+            sample.key = Some(format!("key-{}", place % 5).into_bytes());
         }
         all
     }
