@@ -108,6 +108,9 @@ Examples:
   tail -f app.ndjson | keylane run - -p ndjson=- | jq .type
       Passes events on as they come; the report goes to standard error
 
+  keylane run events.ndjson --plugin rate-alarm.so --config '{\"limit\": 100, \"emit\": \"alarm.raised\"}'
+      With a processor from a shared library, whose counters are in the report; see keylane plugin --help
+
   keylane run events.ndjson --json | jq '.types[] | select(.type == \"order.paid\")'
       The report for programs
 

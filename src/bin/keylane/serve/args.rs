@@ -115,7 +115,8 @@ the request was accepted; 429 when the bus is full, with how many events from th
 The server is a user of its own bus: its requests are events, from which access log, counters and histograms are made.
 
 The first SIGTERM or Ctrl-C stops accepting, finishes what was begun, processes what was accepted, and prints a report; the second ends \
-at once. SIGHUP opens the access log and output files again. Without authentication it listens on loopback unless told otherwise.";
+at once. SIGHUP opens the access log and output files again, and looks at the files of the plugins; \
+one whose content has changed is replaced while events flow. Without authentication it listens on loopback unless told otherwise.";
 
 const EXAMPLES: &str = "\
 Examples:
@@ -132,6 +133,9 @@ Examples:
 
   keylane serve -p count -p ndjson=events.ndjson --access-log access.log --log-format combined
       Also appends every event to a file; logs as Apache does; SIGHUP after rotating either
+
+  keylane serve --plugin rate-alarm.so --config '{\"limit\": 100, \"emit\": \"alarm.raised\"}' -p ndjson=events.ndjson
+      Also runs a processor from a shared library, and replaces it when the file changes
 
   keylane serve --config keylane.toml --check
       Checks a configuration; keylane.example.toml explains every key

@@ -97,7 +97,7 @@ impl State {
         }
     }
 
-    /// Plugins stay as they are from now on; waits for a replacement that is under way.
+    /// Plugins stay as they are from now on, but for a replacement that is under way. Waits for nobody.
     pub(crate) fn stop_reloading(&self) {
         let reload = self.reload.lock().unwrap_or_else(PoisonError::into_inner).take();
         drop(reload);

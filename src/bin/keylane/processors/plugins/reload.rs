@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver, Sender};
-use std::thread::{self, JoinHandle};
+use std::thread;
 use std::time::Duration;
 
 use keylane::ingest::printable::plain;
@@ -31,12 +31,12 @@ enum Look {
     End,
 }
 
-/// The thread that replaces plugins, and the watches over their files. Ends when it is dropped, after what it is doing.
+/// The thread that replaces plugins, and the watches over their files. When it is dropped, it begins nothing more; nobody waits for what it is
+/// doing, because a plugin that is stuck would hold up the shutdown.
 #[derive(Debug)]
 pub(crate) struct Reload {
     asks: Sender<Look>,
     watches: Vec<FileWatch>,
-    thread: Option<JoinHandle<()>>,
 }
 
 impl Reload {
@@ -67,8 +67,8 @@ impl Reload {
             diagnostics: diagnostics.clone(),
         };
         let thread = thread::Builder::new().name("reload".into());
-        let thread = thread.spawn(move || worker.work(&asked)).map_err(no_thread)?;
-        Ok(Self { asks, watches: watches.map_err(no_thread)?, thread: Some(thread) })
+        thread.spawn(move || worker.work(&asked)).map_err(no_thread)?;
+        Ok(Self { asks, watches: watches.map_err(no_thread)? })
     }
 
     /// Has all files looked at. Waits for nobody.
@@ -81,9 +81,6 @@ impl Drop for Reload {
     fn drop(&mut self) {
         self.watches.clear();
         let _ = self.asks.send(Look::End);
-        if let Some(thread) = self.thread.take() {
-            let _ = thread.join();
-        }
     }
 }
 
