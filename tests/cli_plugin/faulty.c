@@ -15,6 +15,8 @@
 #endif
 #ifdef FAULT_MANIFEST_FLAGS
 KEYLANE_PLUGIN_MANIFEST("org.example.faulty", VERSION, KEYLANE_F_EMITS, 1);
+#elif defined(ONCE)
+KEYLANE_PLUGIN_MANIFEST("org.example.faulty", VERSION, KEYLANE_F_STATEFUL | KEYLANE_F_NO_RELOAD, 1);
 #elif !defined(FAULT_NO_MANIFEST)
 KEYLANE_PLUGIN_MANIFEST("org.example.faulty", VERSION, KEYLANE_F_STATEFUL, 1);
 #endif
@@ -66,6 +68,9 @@ static keylane_status process(keylane_processor *p, const keylane_batch *batch, 
 #endif
     int is_bytes = event->value_kind == KEYLANE_V_UTF8 || event->value_kind == KEYLANE_V_BYTES || event->value_kind == KEYLANE_V_JSON;
     result->processed = i;
+#ifdef ONLY_TRAFFIC
+    if (event->type_id != KEYLANE_TRAFFIC) abort();
+#endif
 #ifdef FAULT_UNKNOWN_KIND
     if (event->value_kind > KEYLANE_V_OPAQUE) abort();
 #endif
@@ -248,12 +253,23 @@ static keylane_status create(const char *id, const keylane_host *host, const key
   return KEYLANE_OK;
 }
 
+#ifdef ONLY_TRAFFIC
+static const char *const only_traffic[] = {"TRAFFIC", 0};
+#endif
+
 static const keylane_descriptor the_descriptor = {
     .struct_size = sizeof(keylane_descriptor),
+#ifdef ONCE
+    .flags = KEYLANE_F_STATEFUL | KEYLANE_F_NO_RELOAD,
+#else
     .flags = KEYLANE_F_STATEFUL,
+#endif
     .state_version = 1,
     .id = "org.example.faulty",
     .version = VERSION,
+#ifdef ONLY_TRAFFIC
+    .event_types = only_traffic,
+#endif
 #ifdef FAULT_SCHEMA
     .config_schema_json = "{\"type\": ",
 #endif
@@ -275,6 +291,17 @@ static const keylane_factory factory = {
     .create = create,
 };
 
+#ifdef ONCE
+static keylane_status init(const char *path, uint32_t version, keylane_error *error) {
+  (void)path, (void)version;
+  if (getenv("ORG_EXAMPLE_FAULTY")) {
+    say(error, "loaded twice");
+    return KEYLANE_E_FATAL;
+  }
+  return setenv("ORG_EXAMPLE_FAULTY", "loaded", 1) ? KEYLANE_E_FATAL : KEYLANE_OK;
+}
+#endif
+
 static const void *get_factory(const char *id) { return strcmp(id, KEYLANE_FACTORY_ID) ? 0 : &factory; }
 
 #ifdef FAULT_CONSTRUCTOR
@@ -287,5 +314,8 @@ const keylane_entry keylane_plugin_entry_v1 = {
     .struct_size = sizeof(keylane_entry),
     .abi_version = KEYLANE_ABI_VERSION,
     .layout = KEYLANE_LAYOUT,
+#ifdef ONCE
+    .init = init,
+#endif
     .get_factory = get_factory,
 };

@@ -19,23 +19,22 @@ pub(crate) fn folder(test: &str) -> PathBuf {
 
 /// Builds the plugin with these definitions.
 pub(crate) fn build(out: &Path, defines: &[&str]) {
+    let defines: Vec<_> = defines.iter().map(|define| format!("-D{define}")).collect();
+    let flags: Vec<_> =
+        ["-std=gnu11"].into_iter().chain(defines.iter().map(String::as_str)).collect();
+    compile("cc", &flags, "tests/cli_plugin/faulty.c", out);
+}
+
+/// Builds a library from a source.
+pub(crate) fn compile(compiler: &str, flags: &[&str], source: &str, out: &Path) {
     let output = ended(
-        Command::new("cc")
-            .args([
-                "-std=gnu11",
-                "-w",
-                "-O1",
-                "-shared",
-                "-fPIC",
-                "-fvisibility=hidden",
-                "-pthread",
-                "-I",
-            ])
+        Command::new(compiler)
+            .args(flags)
+            .args(["-w", "-O1", "-shared", "-fPIC", "-fvisibility=hidden", "-pthread", "-I"])
             .arg(Path::new(ROOT).join("plugins/abi/include"))
-            .args(defines.iter().map(|define| format!("-D{define}")))
             .arg("-o")
             .arg(out)
-            .arg(Path::new(ROOT).join("tests/cli_plugin/faulty.c")),
+            .arg(Path::new(ROOT).join(source)),
     );
     assert_eq!(output.code, Some(0), "{}", output.stderr);
 }

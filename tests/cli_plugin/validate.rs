@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use crate::command::{keylane, text};
-use crate::libraries::{build, bundled, folder, native};
+use crate::libraries::{build, bundled, compile, folder, native};
 
 /// A fault, the check that has to find it, and what it has to say.
 const FAULTS: [(&str, &str, &str); 30] = [
@@ -152,6 +152,32 @@ fn a_good_plugin_passes_without_a_word() {
         output.stdout
     );
     assert!(output.stderr.is_empty(), "{output:?}");
+}
+
+#[test]
+fn a_plugin_is_asked_for_no_more_than_it_promises() {
+    let folder = folder("validate_limited");
+    let traffic = folder.join("traffic.so");
+    // It aborts at any other type; a host gives it none.
+    build(&traffic, &["ONLY_TRAFFIC"]);
+    let output = keylane(&["plugin", "validate", text(&traffic)]);
+    assert_eq!(output.code, Some(0), "{}", output.stdout);
+    // It must not be loaded twice in one process.
+    let once = folder.join("once.so");
+    build(&once, &["ONCE"]);
+    let names = ["load", "create", "values", "state", "bus"];
+    let checks: Vec<_> = names.iter().flat_map(|name| ["--check", name]).collect();
+    let output = keylane(&[&["plugin", "validate", text(&once)], checks.as_slice()].concat());
+    assert_eq!(output.code, Some(0), "{}", output.stdout);
+}
+
+#[test]
+fn an_exception_without_a_barrier_is_found() {
+    let thrower = folder("validate_throws").join("throws.so");
+    compile("c++", &["-std=c++17"], "tests/plugin_support/throws.cpp", &thrower);
+    let output = keylane(&["plugin", "validate", "--check", "values", text(&thrower)]).expect(1);
+    let said = "killed by SIGABRT, in: process a batch of one event: no value";
+    assert!(output.stdout.contains(said), "{output:?}");
 }
 
 #[test]

@@ -90,8 +90,9 @@ pub(super) fn bench(args: &Args) -> Exit {
 fn measure(args: &Args) -> Result<(Plugin, Vec<Row>), String> {
     let parsed = parse_line(args.event.as_bytes())
         .map_err(|error| format!("--event is no event: {}", plain(&error.to_string(), 400)))?;
-    drop(parsed);
     let types = SharedTypes::of_strangers(4096);
+    let kind = types.find(&parsed.type_name).unwrap_or(EventType::user(0));
+    drop(parsed);
     let host = plugins::host(&args.library.settings(), &types)?;
     let plugin = load(&host, args)?;
     let library = raw::Library::load(&args.library.path, None)?;
@@ -103,10 +104,11 @@ fn measure(args: &Args) -> Result<(Plugin, Vec<Row>), String> {
             of.0.push(on_a_bus(
                 |_: &ShardContext| Ok::<_, PluginError>(NoopProcessor),
                 size,
+                kind,
                 args,
             )?);
             let factory = plugin.processor(&args.config).map_err(|error| error.to_string())?;
-            of.1.push(on_a_bus(move |cx: &ShardContext| factory.create(cx), size, args)?);
+            of.1.push(on_a_bus(move |cx: &ShardContext| factory.create(cx), size, kind, args)?);
             of.2.push(call_alone(&library, size, args)?);
         }
         rows.push(Row { size, noop: median(of.0), plugin: median(of.1), call: median(of.2) });
@@ -197,6 +199,7 @@ impl<P: Processor> Processor for Timed<P> {
 fn on_a_bus<P: Processor>(
     create: impl Fn(&ShardContext) -> Result<P, PluginError> + Send + Sync + 'static,
     size: usize,
+    kind: EventType,
     args: &Args,
 ) -> Result<f64, String> {
     let (gate, totals) = (Arc::<Gate>::default(), Arc::<Totals>::default());
@@ -219,7 +222,7 @@ fn on_a_bus<P: Processor>(
             let parsed = parse_line(args.event.as_bytes()).map_err(|error| error.to_string())?;
             let key = Key::from(format!("key-{}", n % KEYS).as_str());
             producer
-                .emit_blocking(EventType::user(0), Value::new(parsed.record), key)
+                .emit_blocking(kind, Value::new(parsed.record), key)
                 .map_err(|error| error.to_string())?;
         }
         emitted += RING as u64;
@@ -251,6 +254,7 @@ fn call_alone(library: &raw::Library, size: usize, args: &Args) -> Result<f64, S
             .key(&format!("key-{}", n as u64 % KEYS))
     };
     let samples: Vec<_> = (0..size).map(sample).collect();
+    let samples = instance.fit(&samples);
     let mut lent = instance.lend(&samples);
     let turns = (args.events as usize / size).max(1);
     let began = Instant::now();

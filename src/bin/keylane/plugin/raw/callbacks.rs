@@ -187,11 +187,15 @@ const NAMED: [(&str, u32); 3] = [("order.paid", 256), ("order.placed", 257), ("a
 unsafe extern "C" fn type_id(_: *const abi::Host, name: Bytes) -> u32 {
     // SAFETY: the plugin passes a text.
     let name = unsafe { text(name) };
+    code_of(&name)
+}
+
+/// The type of a name. As in the command, where every name becomes a type.
+pub(super) fn code_of(name: &str) -> u32 {
     if let Some((_, code)) = NAMED.iter().find(|(known, _)| *known == name) {
         return *code;
     }
     let kind: Option<keylane::EventType> = name.parse().ok();
-    // As in the command, where every name becomes a type.
     let user = || abi::event_type::USER_BASE + 1000 + name.len() as u32 % 1000;
     kind.map_or_else(user, |kind| kind.code().into())
 }

@@ -22,6 +22,8 @@ pub(crate) struct Library {
     id: CString,
     pub(crate) flags: u32,
     pub(crate) state_version: u32,
+    /// The types that it wants; `None` for all.
+    wanted: Option<Vec<u32>>,
 }
 
 /// What a call came to.
@@ -103,7 +105,9 @@ impl Library {
             let name = unsafe { CStr::from_ptr(found.id) };
             if id.is_none_or(|id| id.as_bytes() == name.to_bytes()) {
                 let (flags, state_version) = (found.flags, found.state_version);
-                return Ok(Self { factory, id: name.to_owned(), flags, state_version });
+                // SAFETY: as above.
+                let wanted = unsafe { wanted_types(found.event_types) };
+                return Ok(Self { factory, id: name.to_owned(), flags, state_version, wanted });
             }
         }
         Err(format!("there is no processor {:?}", id.unwrap_or_default()))
@@ -165,7 +169,16 @@ impl Library {
         if table.process.is_none() || table.destroy.is_none() {
             return Err(broken("process or destroy is NULL".into()));
         }
-        Ok(Instance { raw: instance, table, desk, _host: host, seq: 0, shard, shards })
+        Ok(Instance {
+            raw: instance,
+            table,
+            desk,
+            wanted: self.wanted.as_deref(),
+            _host: host,
+            seq: 0,
+            shard,
+            shards,
+        })
     }
 }
 
@@ -174,10 +187,31 @@ pub(crate) struct Instance<'a> {
     raw: *mut abi::Processor,
     table: abi::Processor,
     desk: &'a Desk,
+    wanted: Option<&'a [u32]>,
     _host: Box<abi::Host>,
     seq: u64,
     shard: u32,
     shards: u32,
+}
+
+/// The types of a descriptor's list.
+///
+/// # Safety
+/// `names` is null or a list of texts that ends with a null pointer.
+unsafe fn wanted_types(names: *const *const std::ffi::c_char) -> Option<Vec<u32>> {
+    if names.is_null() {
+        return None;
+    }
+    let mut types = Vec::new();
+    loop {
+        // SAFETY: the list goes on to its null pointer, which has not come yet.
+        let name = unsafe { names.add(types.len()).read() };
+        if name.is_null() {
+            return Some(types);
+        }
+        // SAFETY: texts of a descriptor live as long as the library.
+        types.push(callbacks::code_of(&unsafe { CStr::from_ptr(name) }.to_string_lossy()));
+    }
 }
 
 /// How far apart events lie: as a later minor might have it.
@@ -195,6 +229,20 @@ pub(crate) struct Lent {
 }
 
 impl Instance<'_> {
+    /// These events as far as they are of types that the plugin wants, because a host gives it no others; those of user types
+    /// become events of wanted ones.
+    pub(crate) fn fit(&self, samples: &[Sample]) -> Vec<Sample> {
+        let Some(wanted) = self.wanted else { return samples.to_vec() };
+        let turned = |(place, sample): (usize, &Sample)| {
+            if wanted.contains(&sample.type_id) {
+                return Some(sample.clone());
+            }
+            let type_id = *wanted.get(place % wanted.len().max(1))?;
+            sample.turned_into(type_id)
+        };
+        samples.iter().enumerate().filter_map(turned).collect()
+    }
+
     /// Puts a batch into memory of its own.
     pub(crate) fn lend(&self, samples: &[Sample]) -> Lent {
         let size = samples.iter().map(Sample::cost).sum::<usize>()

@@ -113,6 +113,16 @@ impl Sample {
         all
     }
 
+    /// The same as an event of another type, which has its meta if it is a predefined one; `None` for one that has a meta of its own.
+    pub(super) fn turned_into(&self, type_id: u32) -> Option<Self> {
+        if matches!(self.value, Value::Meta { .. }) {
+            return None;
+        }
+        let predefined = METAS.iter().any(|(known, _)| *known == type_id);
+        let value = if predefined { Value::Meta { full: true } } else { self.value.clone() };
+        Some(Self { type_id, value, ..self.clone() })
+    }
+
     /// How many bytes of pages it takes at most, beside its struct.
     pub(super) fn cost(&self) -> usize {
         let value = match &self.value {

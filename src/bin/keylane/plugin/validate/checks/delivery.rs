@@ -26,6 +26,7 @@ pub(super) fn give(
     samples: &[Sample],
     talk: &Talk,
 ) -> Fate {
+    let samples = &*instance.fit(samples);
     let mut lent = instance.lend(samples);
     let (mut from, mut since) = (0, Instant::now());
     let fate = loop {

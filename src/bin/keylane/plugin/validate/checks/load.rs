@@ -40,7 +40,10 @@ pub(super) fn run(subject: &Subject, talk: &Talk) {
         };
         talk.fail(format!("{error}{hint}"));
     }
-    drop(host);
+    if plugin.descriptors().iter().any(PluginDescriptor::is_loaded_once) {
+        // It must not be loaded again, and other checks have processes of their own.
+        return;
+    }
     let Some(library) = subject.library(talk) else { return };
     talk.step("descriptor(count())");
     if library.has_one_too_many() {
