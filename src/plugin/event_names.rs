@@ -67,3 +67,29 @@ impl EventNames {
         bound.or_else(directory).unwrap_or_else(|| kind.to_string())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_directory_is_asked_behind_what_is_bound_and_what_is_predefined() {
+        let directory = Directory {
+            kind: Box::new(|name| (name != "unknown").then(|| EventType::user(5))),
+            name: Box::new(|kind| (kind == EventType::user(5)).then(|| "order.paid".to_owned())),
+        };
+        let names = EventNames::new(Some(directory));
+        names.bind("bound", EventType::user(1));
+        assert_eq!(names.kind("bound"), Some(EventType::user(1)));
+        assert_eq!(names.kind("TRAFFIC"), Some(EventType::TRAFFIC));
+        assert_eq!(names.kind("order.paid"), Some(EventType::user(5)));
+        // What the bus prints for a user type is the directory's to know.
+        assert_eq!(names.kind("USER(3)"), Some(EventType::user(5)));
+        assert_eq!(names.kind("unknown"), None);
+        assert_eq!(names.name(EventType::user(1)), "bound");
+        assert_eq!(names.name(EventType::user(5)), "order.paid");
+        assert_eq!(names.name(EventType::user(3)), "USER(3)");
+        let none = EventNames::default();
+        assert_eq!(none.kind("USER(3)"), Some(EventType::user(3)));
+    }
+}
