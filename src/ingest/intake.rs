@@ -26,13 +26,13 @@ use crate::key::Key;
 pub struct Intake {
     emitter: Emitter,
     shared: Arc<Shared>,
+    types: Arc<RwLock<TypeTable>>,
     max_event: usize,
     max_in_flight: u64,
 }
 
 #[derive(Debug)]
 struct Shared {
-    types: RwLock<TypeTable>,
     accepted: AtomicU64,
     refused: AtomicU64,
     invalid: AtomicU64,
@@ -69,7 +69,6 @@ impl Intake {
     #[must_use]
     pub fn new(bus: &Bus) -> Self {
         let shared = Shared {
-            types: RwLock::new(TypeTable::of_strangers(4096)),
             accepted: AtomicU64::new(0),
             refused: AtomicU64::new(0),
             invalid: AtomicU64::new(0),
@@ -78,6 +77,7 @@ impl Intake {
         Self {
             emitter: bus.emitter(),
             shared: Arc::new(shared),
+            types: Arc::new(RwLock::new(TypeTable::of_strangers(4096))),
             max_event: 1 << 20,
             max_in_flight: 256 << 20,
         }
@@ -93,8 +93,16 @@ impl Intake {
     /// The most names of types, at most [`TypeTable::MAX`]. A new intake begins with none; call this before the first request.
     #[must_use]
     pub fn max_types(self, names: usize) -> Self {
-        *self.shared.types.write().unwrap_or_else(PoisonError::into_inner) =
+        *self.types.write().unwrap_or_else(PoisonError::into_inner) =
             TypeTable::of_strangers(names);
+        self
+    }
+
+    /// Uses a table of names that others know as well; mostly a [`TypeTable::of_strangers`]. For a program that has to give names to
+    /// types before the first request. Who holds its lock holds up requests with new names.
+    #[must_use]
+    pub fn with_types(mut self, types: Arc<RwLock<TypeTable>>) -> Self {
+        self.types = types;
         self
     }
 
@@ -107,7 +115,7 @@ impl Intake {
 
     /// The names of types seen so far. New names wait while the guard is held.
     pub fn types(&self) -> RwLockReadGuard<'_, TypeTable> {
-        self.shared.types.read().unwrap_or_else(PoisonError::into_inner)
+        self.types.read().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The counts.
@@ -179,7 +187,7 @@ impl Intake {
         if let Some(known) = known {
             return Ok(known);
         }
-        let mut types = self.shared.types.write().unwrap_or_else(PoisonError::into_inner);
+        let mut types = self.types.write().unwrap_or_else(PoisonError::into_inner);
         types.intern_all(names()).map_err(|(at, defect)| {
             let (origin, parsed) = &events[at];
             let bad = origin.bad(Refusal { column: parsed.type_column, defect });

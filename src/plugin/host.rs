@@ -13,7 +13,7 @@ use super::control::{Control, TimedOut};
 use super::convert::Conversions;
 use super::elf;
 use super::error::{LoadError, LoadErrorKind};
-use super::event_names::EventNames;
+use super::event_names::{Directory, EventNames};
 use super::inspection::Inspection;
 use super::library::{self, Candidate, Library};
 use super::loaded::Plugin;
@@ -176,12 +176,16 @@ impl PluginHost {
         PluginHostBuilder::default()
     }
 
-    pub(super) fn start(settings: Settings, conversions: Conversions) -> std::io::Result<Self> {
+    pub(super) fn start(
+        settings: Settings,
+        conversions: Conversions,
+        directory: Option<Directory>,
+    ) -> std::io::Result<Self> {
         let shared = Shared {
             cells: Cells::new(settings.max_metrics),
             settings,
             conversions: Arc::new(conversions),
-            names: EventNames::default(),
+            names: EventNames::new(directory),
             counts: Counts::default(),
             control: Arc::new(Control::start()?),
             loading: Mutex::new(None),

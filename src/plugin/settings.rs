@@ -8,9 +8,11 @@ use keylane_plugin_abi::value_kind;
 use serde_core::Serialize;
 
 use super::convert::Conversions;
+use super::event_names::Directory;
 use super::host::PluginHost;
 use super::instance::OutboxLimits;
 use super::trust::TrustPolicy;
+use crate::event::EventType;
 
 /// When an instance that was given up is followed by another one. See [`PluginHostBuilder::restarts`].
 ///
@@ -93,6 +95,7 @@ impl Default for Settings {
 pub struct PluginHostBuilder {
     settings: Settings,
     conversions: Conversions,
+    directory: Option<Directory>,
 }
 
 impl PluginHostBuilder {
@@ -200,11 +203,24 @@ impl PluginHostBuilder {
         self
     }
 
+    /// Has plugins find types by names, and names of types, in a table of the program: for programs whose types get their names while they
+    /// run, such as [`ingest`](crate::ingest). Predefined types keep their names. `kind` gives the type of a name, and may make one; `name`
+    /// gives a type's name. Both may be called on any thread, a shard's too, and must not wait for the bus. What
+    /// [`name_event_type`](PluginHost::name_event_type) has bound goes before it.
+    pub fn event_names(
+        mut self,
+        kind: impl Fn(&str) -> Option<EventType> + Send + Sync + 'static,
+        name: impl Fn(EventType) -> Option<String> + Send + Sync + 'static,
+    ) -> Self {
+        self.directory = Some(Directory { kind: Box::new(kind), name: Box::new(name) });
+        self
+    }
+
     /// Starts the host, with one thread of its own.
     ///
     /// # Errors
     /// When the thread cannot be started.
     pub fn build(self) -> std::io::Result<PluginHost> {
-        PluginHost::start(self.settings, self.conversions)
+        PluginHost::start(self.settings, self.conversions, self.directory)
     }
 }

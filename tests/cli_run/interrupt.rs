@@ -47,8 +47,7 @@ fn the_first_drains_and_reports_while_the_input_stays_open() {
     }
 }
 
-const NOTHING: &str =
-    r#"{"bad_lines":0,"refused":0,"faulted":0,"abandoned":0,"unwritten":0,"input":0}"#;
+const NOTHING: &str = r#"{"bad_lines":0,"refused":0,"faulted":0,"skipped":0,"derived":0,"abandoned":0,"unwritten":0,"input":0}"#;
 
 #[test]
 fn a_signal_in_full_flow_loses_nothing_that_was_read() {

@@ -22,6 +22,7 @@ fn json_has_stable_names_and_true_numbers() {
             "latency_ns",
             "lost",
             "outputs",
+            "plugins",
             "seconds",
             "shards",
             "shutdown",

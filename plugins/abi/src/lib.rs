@@ -63,5 +63,8 @@ pub const ABI_VERSION: u32 = ABI_MAJOR << 16 | ABI_MINOR;
 /// The text of `keylane_plugin.h`.
 pub const HEADER: &str = include_str!("../include/keylane_plugin.h");
 
+/// The text of `keylane_plugin_easy.h`, which makes plugins in C short.
+pub const EASY_HEADER: &str = include_str!("../include/keylane_plugin_easy.h");
+
 #[cfg(not(target_pointer_width = "64"))]
 compile_error!("major 1 of the plugin ABI is for 64-bit targets only");

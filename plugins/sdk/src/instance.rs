@@ -197,8 +197,16 @@ unsafe extern "C-unwind" fn save_state<P: Processor>(
                 // SAFETY: as above.
                 let mut out = unsafe { StateWriter::new(&writer) };
                 let saved = processor.save_state(&mut out);
-                let status = out.refused.unwrap_or(abi::Status::E_STATE);
-                saved.map_err(|error| (status, error.to_string()))
+                match (saved, out.refused) {
+                    (Ok(()), None) => Ok(()),
+                    // A buffered writer that is dropped keeps the error to itself.
+                    (Ok(()), Some(status)) => {
+                        Err((status, "the host took only a part of the state".to_owned()))
+                    }
+                    (Err(error), status) => {
+                        Err((status.unwrap_or(abi::Status::E_STATE), error.to_string()))
+                    }
+                }
             });
             outcome?
         });

@@ -1,20 +1,19 @@
 //! The arguments that `keylane run` and `keylane serve` have in common, and the bus that they and the file ask for.
 
 use std::ffi::OsString;
-use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::builder::{OsStringValueParser, TypedValueParser};
 use clap::value_parser;
 
-use crate::config::{self, BusConfig, Spec, Wait};
+use crate::config::{self, Config, PluginsConfig, Spec, Wait};
+use crate::plugin_flags::Sources;
 
 /// What the command line says about the bus.
 #[derive(Debug, clap::Args)]
 pub(crate) struct BusFlags {
-    /// The configuration [default: ./keylane.toml if it is there]
-    #[arg(long, value_name = "FILE")]
-    pub(crate) config: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) sources: Sources,
 
     /// What to do with each event: count, ndjson=PATH or noop; may be repeated [default: count]
     ///
@@ -54,11 +53,13 @@ pub(crate) struct BusSettings {
     pub(crate) wait: Wait,
     pub(crate) processors: Vec<Spec>,
     pub(crate) drain_timeout: Duration,
+    pub(crate) plugins: PluginsConfig,
 }
 
 impl BusFlags {
     /// The settings: what the command line says, or else the file, or else a default.
-    pub(crate) fn settings(&self, file: &BusConfig) -> BusSettings {
+    pub(crate) fn settings(&self, config: &Config) -> BusSettings {
+        let file = &config.bus;
         let processors = if self.processors.is_empty() {
             file.processors.clone().unwrap_or_else(|| vec![Spec::Count])
         } else {
@@ -73,6 +74,7 @@ impl BusFlags {
                 .drain_timeout
                 .or(file.drain_timeout)
                 .unwrap_or(Duration::from_secs(10)),
+            plugins: self.sources.plugins(&config.plugins),
         }
     }
 }

@@ -3,6 +3,7 @@
 //! ```text
 //! keylane serve           take events over HTTP, process them by key, and tell about it
 //! keylane run FILE|-      read events, process them by key, report
+//! keylane plugin ...      look at processors in shared libraries, check, measure and begin them
 //! ```
 
 mod bus_flags;
@@ -11,11 +12,15 @@ mod config_file;
 mod diagnostics;
 mod exit;
 mod interrupt;
+mod plugin;
+mod plugin_flags;
+mod plugin_log;
 mod processors;
 mod run;
 mod serve;
 mod source;
 mod tables;
+mod types;
 
 use std::process::ExitCode;
 
@@ -33,11 +38,13 @@ struct Cli {
 enum Command {
     Serve(serve::Args),
     Run(run::Args),
+    Plugin(plugin::Args),
 }
 
 fn main() -> ExitCode {
     match Cli::parse().command {
         Command::Serve(args) => serve::serve(&args).into(),
         Command::Run(args) => run::run(&args).into(),
+        Command::Plugin(args) => plugin::plugin(&args).into(),
     }
 }

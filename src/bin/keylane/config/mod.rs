@@ -5,6 +5,7 @@
 //! uses nothing of the command, so it can be fuzzed as it is: [`parse`] takes any text.
 
 mod mistake;
+mod plugin;
 mod section;
 mod spec;
 mod units;
@@ -17,6 +18,9 @@ use std::time::Duration;
 use keylane::http::{LogFormat, StatusMask, TrustedProxies};
 
 pub(crate) use mistake::Mistakes;
+pub(crate) use plugin::{
+    LogLevel, PluginConfig, PluginsConfig, Trust, json_object, name as plugin_name,
+};
 use section::Document;
 pub(crate) use section::{MAX_CAPACITY, MAX_SHARDS};
 pub(crate) use spec::Spec;
@@ -31,6 +35,7 @@ pub(crate) struct Config {
     pub(crate) run: RunConfig,
     pub(crate) serve: ServeConfig,
     pub(crate) access_log: AccessLogConfig,
+    pub(crate) plugins: PluginsConfig,
 }
 
 /// `[bus]`
@@ -138,6 +143,7 @@ pub(crate) fn parse(name: &str, text: &str) -> Result<Config, Mistakes> {
             config.access_log.mask = log.word_or_words("mask", log_mask);
             log.end();
         }
+        config.plugins = plugin::read(root);
     });
     document.finish(config)
 }

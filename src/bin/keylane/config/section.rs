@@ -119,6 +119,53 @@ impl<'a> Section<'a> {
         }
     }
 
+    /// The tables of an array, written as `[[key]]`.
+    pub(super) fn sections(&mut self, key: &'static str) -> Vec<Section<'a>> {
+        let Some(value) = self.get(key) else { return Vec::new() };
+        let DeValue::Array(items) = value.get_ref() else {
+            let _: Option<()> = self.wrong(
+                key,
+                value,
+                format_args!("not a list of tables; write each as [[{key}]]"),
+            );
+            return Vec::new();
+        };
+        let section = |item: &'a Spanned<DeValue<'a>>| match item.get_ref() {
+            DeValue::Table(table) => {
+                Some(Section { document: self.document, name: key, table, known: Vec::new() })
+            }
+            _ => self.wrong(key, item, format_args!("not a table; write each as [[{key}]]")),
+        };
+        items.iter().filter_map(section).collect()
+    }
+
+    /// Whether the key is there, with whatever value.
+    pub(super) fn has(&self, key: &str) -> bool {
+        self.table.get(key).is_some()
+    }
+
+    /// Notes that a key is missing.
+    pub(super) fn missing(&self, key: &str, why: &str) {
+        let span = self.table.iter().next().map_or(0..0, |(key, _)| key.span());
+        self.document.note(span, format!("{} is missing: {why}", self.full_name(key)));
+    }
+
+    /// A JSON object: as a table, or as text.
+    pub(super) fn object(&mut self, key: &'static str) -> Option<String> {
+        let value = self.get(key)?;
+        match value.get_ref() {
+            DeValue::String(text) => match super::json_object(text) {
+                Ok(json) => Some(json),
+                Err(why) => self.wrong(key, value, why),
+            },
+            DeValue::Table(_) => match json(value.get_ref()) {
+                Ok(json) => Some(json.to_string()),
+                Err(why) => self.wrong(key, value, why),
+            },
+            _ => self.wrong(key, value, "write a table, such as { limit = 10 }, or JSON in quotes"),
+        }
+    }
+
     /// An integer in a range.
     pub(super) fn number<T: TryFrom<u64>>(
         &mut self,
@@ -274,6 +321,36 @@ impl<'a> Section<'a> {
             self.document.note(key.span(), text);
         }
     }
+}
+
+/// What JSON has for a value; the nesting is that of the file, which its parser has bounded.
+fn json(value: &DeValue<'_>) -> Result<serde_json::Value, String> {
+    use serde_json::Value as Json;
+    Ok(match value {
+        DeValue::String(text) => Json::from(&**text),
+        DeValue::Integer(number) => {
+            let (digits, radix) = (number.as_str(), number.radix());
+            let signed = i64::from_str_radix(digits, radix).map(Json::from);
+            signed
+                .or_else(|_| u64::from_str_radix(digits, radix).map(Json::from))
+                .map_err(|_| format!("{} does not fit into 64 bits", plain(digits, 40)))?
+        }
+        DeValue::Float(number) => {
+            let float = number.as_str().parse::<f64>().ok().and_then(serde_json::Number::from_f64);
+            Json::from(float.ok_or("JSON has no such number; write a finite one")?)
+        }
+        DeValue::Boolean(value) => Json::from(*value),
+        DeValue::Datetime(value) => Json::from(value.to_string()),
+        DeValue::Array(items) => Json::from(
+            items.iter().map(|item| json(item.get_ref())).collect::<Result<Vec<_>, _>>()?,
+        ),
+        DeValue::Table(table) => {
+            let members = table
+                .iter()
+                .map(|(key, value)| Ok((key.get_ref().to_string(), json(value.get_ref())?)));
+            Json::from(members.collect::<Result<serde_json::Map<_, _>, String>>()?)
+        }
+    })
 }
 
 fn integer(value: &DeValue<'_>) -> Option<u64> {

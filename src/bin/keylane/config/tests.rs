@@ -22,7 +22,7 @@ fn the_example_names_every_key_with_its_default() {
         .lines()
         .map(|line| line.strip_prefix("#:").unwrap_or(line).to_owned() + "\n")
         .collect();
-    let Config { bus, events, run, serve, access_log } =
+    let Config { bus, events, run, serve, access_log, plugins } =
         parse("keylane.example.toml", &settings).unwrap_or_else(|mistakes| panic!("{mistakes}"));
     assert!(bus.shards.is_some() && bus.capacity.is_some() && bus.wait.is_some());
     assert!(bus.processors.is_some() && bus.drain_timeout.is_some());
@@ -33,6 +33,64 @@ fn the_example_names_every_key_with_its_default() {
     assert!(serve.drain_delay.is_some() && serve.trusted_proxies.is_some());
     assert!(serve.trust_request_id.is_some());
     assert!(access_log.to.is_some() && access_log.format.is_some() && access_log.mask.is_some());
+    assert!(plugins.trust.is_some() && plugins.reload.is_some() && !plugins.sha256.is_empty());
+    assert!(plugins.max_libraries.is_some() && plugins.log.is_some());
+    let [plugin] = plugins.all.as_slice() else { panic!("one, not {plugins:?}") };
+    assert!(plugin.name.is_some() && plugin.id.is_some() && plugin.config.is_some());
+    assert!(plugin.events.is_some() && plugin.sha256.is_some());
+}
+
+#[test]
+fn plugins_are_read() {
+    let config = parse(
+        "keylane.toml",
+        r#"
+        [plugins]
+        trust = "any"
+        [[plugin]]
+        path = "a.so"
+        config = { limit = 10, deep = [{ x = 1.5, y = true }], at = 2026-01-01 }
+        [[plugin]]
+        path = "b.so"
+        config = ' {"limit": 18446744073709551615} '
+        events = ["order.paid"]
+        "#,
+    )
+    .expect("nothing is wrong");
+    assert_eq!(config.plugins.trust, Some(Trust::Any));
+    let [a, b] = config.plugins.all.as_slice() else { panic!("two") };
+    assert_eq!(
+        a.config.as_deref(),
+        Some(r#"{"at":"2026-01-01","deep":[{"x":1.5,"y":true}],"limit":10}"#)
+    );
+    assert_eq!(b.config.as_deref(), Some(r#"{"limit": 18446744073709551615}"#));
+    assert_eq!(b.events, Some(vec!["order.paid".to_owned()]));
+}
+
+#[test]
+fn what_is_wrong_with_a_plugin_is_said_at_its_place() {
+    for (text, said) in [
+        ("[[plugin]]\nname = \"a\"", "keylane.toml:2:1: plugin.path is missing: write path ="),
+        ("[[plugin]]", "plugin.path is missing"),
+        ("[[plugin]]\npath = \"\"", "plugin.path = \"\": empty; write the path of a library"),
+        (
+            "[plugin]\npath = \"a\"",
+            "plugin = a table: not a list of tables; write each as [[plugin]]",
+        ),
+        ("plugin = [1]", "plugin = 1: not a table; write each as [[plugin]]"),
+        ("[[plugin]]\npath = \"a\"\nconfig = \"[]\"", "JSON, but no object"),
+        ("[[plugin]]\npath = \"a\"\nconfig = \"{\"", "no JSON object such as"),
+        ("[[plugin]]\npath = \"a\"\nconfig = 3", "plugin.config = 3: write a table"),
+        ("[[plugin]]\npath = \"a\"\nconfig = { x = nan }", "JSON has no such number"),
+        ("[[plugin]]\npath = \"a\"\nsha256 = \"ab\"", "64 hexadecimal digits, this has 2"),
+        ("[[plugin]]\npath = \"a\"\nevent = []", "did you mean events?"),
+        ("[plugins]\ntrust = \"all\"", "write owned (files of root and of this user) or any"),
+        ("[plugins]\nlog = \"loud\"", "no such level; write off, error"),
+        ("[plugins]\nmax_libraries = 0", "write an integer from 1 to 100000"),
+    ] {
+        let all = mistakes(text);
+        assert!(all.contains(said), "{text}: {all}");
+    }
 }
 
 #[test]
@@ -81,7 +139,7 @@ fn unknown_keys_are_refused_with_the_line_and_a_suggestion() {
     );
     assert_eq!(
         mistakes("shards = 2\n"),
-        "keylane.toml:1:1: shards: there is no such section; there are [bus], [events], [run], [serve], [access_log]"
+        "keylane.toml:1:1: shards: there is no such section; there are [bus], [events], [run], [serve], [access_log], [plugins], [plugin]"
     );
 }
 

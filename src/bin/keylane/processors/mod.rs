@@ -1,11 +1,12 @@
 //! The processors that the command has, and the bus that runs them: the same for every subcommand.
 //!
-//! A processor that comes from somewhere else, a file of code for instance, has its place here too: in [`Processors::open`], where what
-//! it needs is opened before anything begins, and in [`Processors::register`], where it gets its name on the bus.
+//! What a processor needs is opened in [`Processors::open`], before anything begins; [`Processors::register`] gives it its name on the
+//! bus. Those from shared libraries are in [`plugins`].
 
 pub(crate) mod count;
 mod hot_keys;
 pub(crate) mod ndjson;
+pub(crate) mod plugins;
 
 use std::io;
 use std::sync::Arc;
@@ -18,6 +19,9 @@ use crate::diagnostics::Diagnostics;
 use crate::source::{self, Identity, duplicate};
 use count::Counts;
 use ndjson::{Existing, OnFailure, Output, Written};
+use plugins::Plugins;
+
+use crate::types::SharedTypes;
 
 /// Processors with all that they have open.
 #[derive(Debug, Clone)]
@@ -25,10 +29,12 @@ pub(crate) struct Processors {
     specs: Vec<Spec>,
     counts: Option<Arc<Counts>>,
     outputs: Vec<Arc<Output>>,
+    plugins: Option<Arc<Plugins>>,
 }
 
 impl Processors {
-    /// Opens what the processors write to, and changes nothing yet. `taken` are files that must not be written to, with a word for each.
+    /// Opens what the processors write to, and changes nothing yet; loads the plugins. `taken` are files that must not be written to, with
+    /// a word for each.
     ///
     /// # Errors
     /// Why something cannot be opened, or must not be.
@@ -36,6 +42,7 @@ impl Processors {
         settings: &BusSettings,
         existing: Existing,
         taken: &[(Identity, &str)],
+        types: &SharedTypes,
     ) -> Result<Self, String> {
         let specs = settings.processors.clone();
         let mut outputs: Vec<Arc<Output>> = Vec::new();
@@ -65,7 +72,9 @@ impl Processors {
             outputs.push(Arc::new(output));
         }
         let counts = specs.contains(&Spec::Count).then(|| Counts::new(settings.shards));
-        Ok(Self { specs, counts, outputs })
+        let names = specs.iter().map(Spec::name).collect();
+        let plugins = Plugins::load(&settings.plugins, names, types)?.map(Arc::new);
+        Ok(Self { specs, counts, outputs, plugins })
     }
 
     /// A bus under construction, with these processors on it.
@@ -93,7 +102,10 @@ impl Processors {
                 _ => builder.processor(spec.name(), NoopProcessorFactory),
             };
         }
-        builder
+        match &self.plugins {
+            Some(plugins) => plugins.register(builder),
+            None => builder,
+        }
     }
 
     /// Makes the outputs ready for the first event, and says who hears of failures. To be called once.
@@ -123,6 +135,11 @@ impl Processors {
     /// What was counted, if anything counts.
     pub(crate) fn counts(&self) -> Option<&Counts> {
         self.counts.as_deref()
+    }
+
+    /// The plugins, if there are any.
+    pub(crate) fn plugins(&self) -> Option<&Plugins> {
+        self.plugins.as_deref()
     }
 
     /// How the outputs stand.

@@ -69,7 +69,7 @@ impl Args {
     pub(crate) fn settings(&self, file: &Config) -> Settings {
         let Config { events, run, .. } = file;
         Settings {
-            bus: self.bus.settings(&file.bus),
+            bus: self.bus.settings(file),
             producers: self.producers.or(run.producers).unwrap_or(1),
             max_line: self.max_line.or(events.max_event).unwrap_or(1 << 20) as usize,
             in_flight: self.in_flight.or(events.in_flight).unwrap_or(256 << 20),
@@ -107,6 +107,9 @@ Examples:
 
   tail -f app.ndjson | keylane run - -p ndjson=- | jq .type
       Passes events on as they come; the report goes to standard error
+
+  keylane run events.ndjson --plugin rate-alarm.so --config '{\"limit\": 100, \"emit\": \"alarm.raised\"}'
+      With a processor from a shared library, whose counters are in the report; see keylane plugin --help
 
   keylane run events.ndjson --json | jq '.types[] | select(.type == \"order.paid\")'
       The report for programs

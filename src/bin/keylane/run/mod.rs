@@ -30,7 +30,9 @@ use crate::exit::Exit;
 use crate::interrupt::{self, Request};
 use crate::processors::Processors;
 use crate::processors::ndjson::{Existing, OnFailure};
+use crate::processors::plugins::Plugins;
 use crate::source::{self, Source, duplicate};
+use crate::types::SharedTypes;
 
 /// What the threads of a run tell the main thread.
 #[derive(Debug, Clone, Copy)]
@@ -59,28 +61,31 @@ struct Run<'a> {
     args: &'a Args,
     settings: Settings,
     source: Source,
+    types: SharedTypes,
     processors: Processors,
 }
 
 impl<'a> Run<'a> {
     /// Opens the input and the outputs, and changes nothing.
     fn prepare(args: &'a Args) -> Result<Self, String> {
-        let (config, file) = config_file::load(args.bus.config.as_deref())?;
+        let (config, file) = config_file::load(args.bus.sources.config.as_deref())?;
         let settings = args.settings(&config);
-        if let Some(file) = file.filter(|_| args.bus.config.is_none() && !args.quiet) {
+        if let Some(file) = file.filter(|_| args.bus.sources.config.is_none() && !args.quiet) {
             Diagnostics::around(ProgressBar::hidden())
                 .say(format_args!("configuration {}", source::name(&file)));
         }
         let source = Source::open(&args.file)
             .map_err(|error| format!("cannot read {}: {error}", source::name(&args.file)))?;
         let input = source.identity.map(|identity| (identity, "the input"));
-        let processors = Processors::open(&settings.bus, Existing::Replaced, input.as_slice())?;
-        Ok(Self { args, settings, source, processors })
+        let types = SharedTypes::new(settings.max_types);
+        let processors =
+            Processors::open(&settings.bus, Existing::Replaced, input.as_slice(), &types)?;
+        Ok(Self { args, settings, source, types, processors })
     }
 
     /// Builds the bus and starts to read.
     fn start(self) -> Result<Running<'a>, String> {
-        let Self { args, settings, source, processors } = self;
+        let Self { args, settings, source, types, processors } = self;
         let bar = progress::line(!args.json && !args.quiet, source.size);
         let diagnostics = Diagnostics::around(bar.clone());
         let (sender, notices) = mpsc::channel();
@@ -110,7 +115,7 @@ impl<'a> Run<'a> {
             input_name: source.name.clone(),
             max_line: settings.max_line,
             in_flight: settings.in_flight,
-            max_types: settings.max_types,
+            types: types.clone(),
             strict: settings.strict,
             diagnostics: diagnostics.clone(),
             done: sender,
@@ -125,6 +130,7 @@ impl<'a> Run<'a> {
             input_name: source.name,
             bus,
             readers,
+            types,
             processors,
             bar,
             diagnostics,
@@ -141,6 +147,7 @@ struct Running<'a> {
     input_name: String,
     bus: Bus,
     readers: Readers,
+    types: SharedTypes,
     processors: Processors,
     bar: ProgressBar,
     diagnostics: Diagnostics,
@@ -168,11 +175,14 @@ impl Running<'_> {
         }
         let shutdown = self.drain(&mut cause);
         let seconds = self.started.elapsed().as_secs_f64();
+        if let Some(plugins) = self.processors.plugins() {
+            plugins.settle();
+        }
         let stats = self.bus.stats();
         self.bar.finish_and_clear();
 
         let bytes = self.readers.glance().bytes;
-        let (tally, types, end) = self.readers.finish();
+        let (tally, end) = self.readers.finish();
         if let End::Failed(error) = &end {
             self.diagnostics.say(cannot_read(&self.input_name, tally.lines, error));
             if matches!(error, ReadError::NotText { .. }) {
@@ -182,6 +192,7 @@ impl Running<'_> {
         if matches!(end, End::Panicked) {
             self.diagnostics.say("a reader thread panicked; the lines that it had read are lost");
         }
+        let types = self.types.read();
         let report = Report::new(report::Facts {
             input: self.input_name,
             bytes,
@@ -191,9 +202,10 @@ impl Running<'_> {
             seconds,
             shutdown,
             stats,
-            counts: self.processors.counts().map(|counts| (counts, &types)),
+            counts: self.processors.counts().map(|counts| (counts, &*types)),
             top: self.settings.top,
             outputs: self.processors.written(),
+            plugins: self.processors.plugins().map(Plugins::stats),
         });
         let exit = report.exit();
         let text = if self.args.json { report.to_json() } else { report.to_string() };

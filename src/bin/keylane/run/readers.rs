@@ -11,13 +11,14 @@ use std::sync::mpsc::Sender;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use keylane::ingest::{Defect, Parsed, TypeTable, in_flight, parse_line};
+use keylane::ingest::{Defect, Parsed, in_flight, parse_line};
 use keylane::{EventType, Key, Producer, Value};
 
 use super::Notice;
 use super::chunks::{Chunk, Chunks};
 use super::turns::{End, Ticket, Turns};
 use crate::diagnostics::Diagnostics;
+use crate::types::SharedTypes;
 
 /// What was read so far. Every line is blank, bad, accepted or refused.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -44,8 +45,8 @@ pub(crate) struct Plan {
     pub(crate) max_line: usize,
     /// The most bytes of large records on their way.
     pub(crate) in_flight: u64,
-    /// The most types.
-    pub(crate) max_types: usize,
+    /// The names of types.
+    pub(crate) types: SharedTypes,
     /// End at the first bad line.
     pub(crate) strict: bool,
     /// Where bad lines are reported.
@@ -64,7 +65,7 @@ struct Shared {
     input: Mutex<Chunks>,
     turns: Turns,
     /// Used by the thread whose turn it is, and by nobody else before the end.
-    desk: Mutex<Desk>,
+    tally: Mutex<Tally>,
     progress: Progress,
     plan: Settings,
 }
@@ -74,14 +75,9 @@ struct Settings {
     input_name: String,
     max_line: usize,
     in_flight: u64,
+    types: SharedTypes,
     strict: bool,
     diagnostics: Diagnostics,
-}
-
-/// What the lines change, in their order.
-struct Desk {
-    types: TypeTable,
-    tally: Tally,
 }
 
 /// For the progress line: what the tally says, readable while a turn lasts.
@@ -113,15 +109,13 @@ impl Readers {
         let shared = Arc::new(Shared {
             input: Mutex::new(plan.chunks),
             turns: Turns::default(),
-            desk: Mutex::new(Desk {
-                types: TypeTable::new(plan.max_types),
-                tally: Tally::default(),
-            }),
+            tally: Mutex::default(),
             progress: Progress::default(),
             plan: Settings {
                 input_name: plan.input_name,
                 max_line: plan.max_line,
                 in_flight: plan.in_flight,
+                types: plan.types,
                 strict: plan.strict,
                 diagnostics: plan.diagnostics,
             },
@@ -168,11 +162,10 @@ impl Readers {
     }
 
     /// What was read, once everything has settled after the end or a [`stop`](Self::stop).
-    pub(crate) fn finish(self) -> (Tally, TypeTable, End) {
+    pub(crate) fn finish(self) -> (Tally, End) {
         let end = self.shared.turns.take_end();
-        let mut desk = self.shared.desk.lock().unwrap_or_else(PoisonError::into_inner);
-        let types = std::mem::replace(&mut desk.types, TypeTable::new(0));
-        (desk.tally, types, end.unwrap_or(End::Complete))
+        let tally = *self.shared.tally.lock().unwrap_or_else(PoisonError::into_inner);
+        (tally, end.unwrap_or(End::Complete))
     }
 }
 
@@ -230,8 +223,10 @@ impl Shared {
         producer: &mut Producer,
         batch: &mut Vec<(EventType, Value, Key)>,
     ) {
-        let mut desk = self.desk.lock().unwrap_or_else(PoisonError::into_inner);
-        let Desk { types, tally } = &mut *desk;
+        let mut tally = self.tally.lock().unwrap_or_else(PoisonError::into_inner);
+        let tally = &mut *tally;
+        // Not held while anything waits for the bus: processors ask for names too.
+        let mut types = self.plan.types.write();
         let mut messages = String::new();
         let mut bad = |tally: &mut Tally, number: u64, column: usize, defect: &Defect| {
             tally.bad += 1;
@@ -259,6 +254,7 @@ impl Shared {
                 break;
             }
         }
+        drop(types);
         self.plan.diagnostics.print(&messages);
         let count = batch.len() as u64;
         match producer.emit_batch(batch.drain(..)) {

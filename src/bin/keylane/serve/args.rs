@@ -80,7 +80,7 @@ impl Args {
         let flag_format = self.log_format.as_deref().and_then(|text| config::log_format(text).ok());
         Settings {
             listen: self.listen.or(serve.listen).unwrap_or(([127, 0, 0, 1], 8080).into()),
-            bus: self.bus.settings(&file.bus),
+            bus: self.bus.settings(file),
             max_event: events.max_event.unwrap_or(1 << 20) as usize,
             max_types: events.max_types.unwrap_or(4096) as usize,
             in_flight: events.in_flight.unwrap_or(256 << 20),
@@ -115,7 +115,8 @@ the request was accepted; 429 when the bus is full, with how many events from th
 The server is a user of its own bus: its requests are events, from which access log, counters and histograms are made.
 
 The first SIGTERM or Ctrl-C stops accepting, finishes what was begun, processes what was accepted, and prints a report; the second ends \
-at once. SIGHUP opens the access log and output files again. Without authentication it listens on loopback unless told otherwise.";
+at once. SIGHUP opens the access log and output files again, and looks at the files of the plugins; \
+one whose content has changed is replaced while events flow. Without authentication it listens on loopback unless told otherwise.";
 
 const EXAMPLES: &str = "\
 Examples:
@@ -132,6 +133,9 @@ Examples:
 
   keylane serve -p count -p ndjson=events.ndjson --access-log access.log --log-format combined
       Also appends every event to a file; logs as Apache does; SIGHUP after rotating either
+
+  keylane serve --plugin rate-alarm.so --config '{\"limit\": 100, \"emit\": \"alarm.raised\"}' -p ndjson=events.ndjson
+      Also runs a processor from a shared library, and replaces it when the file changes
 
   keylane serve --config keylane.toml --check
       Checks a configuration; keylane.example.toml explains every key

@@ -8,6 +8,7 @@ use keylane::ingest::printable::escaped;
 use keylane::{ProcessorStats, ShardStats, Stats, Summary};
 
 use super::exposition::{Exposition, Kind};
+use super::plugin_metrics;
 use super::state::State;
 
 /// A number of a shard.
@@ -88,6 +89,9 @@ pub(crate) fn text(state: &State) -> String {
     events(state, &mut out);
     requests(state, &mut out);
     losses(state, &mut out);
+    if let Some(plugins) = state.processors.plugins() {
+        plugin_metrics::write(&plugins.stats(), &mut out);
+    }
     out.finish()
 }
 

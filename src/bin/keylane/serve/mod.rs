@@ -11,6 +11,7 @@ mod events;
 mod exposition;
 mod metrics;
 mod page;
+mod plugin_metrics;
 mod report;
 mod service;
 mod state;
@@ -45,7 +46,9 @@ use crate::exit::Exit;
 use crate::interrupt::{self, Request};
 use crate::processors::Processors;
 use crate::processors::ndjson::{Existing, OnFailure};
+use crate::processors::plugins::{Plugins, Reload};
 use crate::source::{self, Identity};
+use crate::types::SharedTypes;
 
 /// What the bus gets in any case to process what it has accepted, however long the requests took.
 const LEAST_DRAIN: Duration = Duration::from_secs(1);
@@ -53,12 +56,13 @@ const LEAST_DRAIN: Duration = Duration::from_secs(1);
 /// Runs the command.
 pub(crate) fn serve(args: &Args) -> Exit {
     let diagnostics = Diagnostics::around(ProgressBar::hidden());
-    let began = config_file::load(args.bus.config.as_deref()).and_then(|(config, file)| {
+    let began = config_file::load(args.bus.sources.config.as_deref()).and_then(|(config, file)| {
         let settings = args.settings(&config);
         if args.check {
             // A standard output that is closed says enough by the exit code.
-            let _ = io::stdout().write_all(check::text(&settings, file.as_deref()).as_bytes());
-            return Ok(Exit::Clean);
+            let (text, good) = check::text(&settings, file.as_deref());
+            let _ = io::stdout().write_all(text.as_bytes());
+            return Ok(if good { Exit::Clean } else { Exit::Usage });
         }
         if let Some(file) = file {
             diagnostics.say(format_args!("configuration {}", source::name(&file)));
@@ -108,7 +112,8 @@ fn start(settings: Settings, diagnostics: &Diagnostics) -> Result<State, String>
     if let LogTarget::File(path) = &settings.log {
         taken.extend(log_identity(path)?.map(|identity| (identity, "the access log")));
     }
-    let processors = Processors::open(&settings.bus, Existing::Continued, &taken)?;
+    let types = SharedTypes::of_strangers(settings.max_types);
+    let processors = Processors::open(&settings.bus, Existing::Continued, &taken, &types)?;
     if processors.use_standard_output() && settings.log == LogTarget::Stdout {
         return Err("the access log and ndjson=- would both write to standard output; say --access-log stderr, or a file".into());
     }
@@ -125,14 +130,18 @@ fn start(settings: Settings, diagnostics: &Diagnostics) -> Result<State, String>
     if let Some(log) = &log {
         builder = builder.processor_for("access-log", AccessLog::EVENTS, log.clone());
     }
-    let bus = builder.build().map_err(|error| error.to_string())?;
+    let bus = Arc::new(builder.build().map_err(|error| error.to_string())?);
     // A service goes on without an output: it is told, counted, and tried again.
     let ignored: OnFailure = Arc::new(|_| {});
     processors.begin(diagnostics, &ignored)?;
+    let reload = match processors.plugins() {
+        Some(plugins) => Some(Reload::start(plugins, &bus, diagnostics)?),
+        None => None,
+    };
 
     let intake = Intake::new(&bus)
         .max_event(settings.max_event)
-        .max_types(settings.max_types)
+        .with_types(types.table())
         .max_in_flight(settings.in_flight);
     let mut layer = EventLayer::new(&bus).trust_proxies(settings.trusted_proxies.clone());
     if let Some(log) = &log {
@@ -151,6 +160,7 @@ fn start(settings: Settings, diagnostics: &Diagnostics) -> Result<State, String>
         statuses,
         durations,
         connection_errors,
+        reload,
     }))
 }
 
@@ -213,6 +223,7 @@ async fn serve_until_signalled(
 
     let signal = signals.recv().await;
     state.drain();
+    state.stop_reloading();
     let name = signal.map_or("the end of the signals", interrupt::name);
     diagnostics.say(format_args!("{name}: finishing what was begun; once more ends at once"));
     tokio::time::sleep(state.settings.drain_delay).await;
@@ -223,11 +234,17 @@ async fn serve_until_signalled(
     let connections = serving.shutdown(drain_timeout).await;
     let left = drain_timeout.saturating_sub(begin.elapsed()).max(LEAST_DRAIN.min(drain_timeout));
     let shutdown = state.bus.shutdown_async(left).await;
+    if let Some(plugins) = state.processors.plugins() {
+        plugins.settle();
+    }
+    let stats = state.stats();
     let report = Report {
         requests: state.statuses.snapshot(),
         connections,
         intake: state.intake.stats(),
         outputs: state.processors.written(),
+        plugins: state.processors.plugins().map(Plugins::stats),
+        skipped: stats.processors.iter().map(|processor| processor.skipped).sum(),
         log: state.log.as_ref().map(AccessLog::stats),
         losses: state.losses(),
         lost_of_connections: lost_before,

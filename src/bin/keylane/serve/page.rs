@@ -9,6 +9,7 @@ use keylane::ingest::printable::plain;
 
 use super::service::{Answer, text};
 use super::state::State;
+use crate::processors::plugins;
 use crate::tables::{duration, table};
 
 /// How many types and keys are shown.
@@ -113,6 +114,9 @@ fn write_summary(state: &State, out: &mut String) -> std::fmt::Result {
         let hottest = counts.hottest(SHOWN);
         let rows = hottest.hottest.iter().map(|hot| (hot.key.as_str(), hot.events));
         table(out, "keys", rows, intake.accepted)?;
+    }
+    if let Some(plugins) = state.processors.plugins() {
+        out.push_str(&plugins::summary(&plugins.stats()));
     }
     let listen = state.settings.listen;
     let address = state.local_addr().unwrap_or(listen);

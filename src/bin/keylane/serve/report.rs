@@ -7,9 +7,11 @@ use keylane::ShutdownReport;
 use keylane::http::ServeReport;
 use keylane::http::{AccessLogStats, Losses, StatusCounts};
 use keylane::ingest::IntakeStats;
+use keylane::plugin::PluginStats;
 
 use crate::exit::Exit;
 use crate::processors::ndjson::Written;
+use crate::processors::plugins;
 
 /// How a server ended.
 #[derive(Debug)]
@@ -18,6 +20,9 @@ pub(crate) struct Report {
     pub(crate) connections: ServeReport,
     pub(crate) intake: IntakeStats,
     pub(crate) outputs: Vec<Written>,
+    pub(crate) plugins: Option<PluginStats>,
+    /// Events that a processor missed while it was out of service.
+    pub(crate) skipped: u64,
     pub(crate) log: Option<AccessLogStats>,
     pub(crate) losses: Losses,
     /// Events about connections that found no room.
@@ -33,6 +38,11 @@ impl Report {
             (self.shutdown.abandoned, "events not processed in time"),
             (self.shutdown.faulted, "events that a processor panicked on"),
             (unwritten, "events not written"),
+            (self.skipped, "events missed by a processor that was out of service"),
+            (
+                self.plugins.as_ref().map_or(0, |plugins| plugins.emit_lost),
+                "derived events not emitted",
+            ),
         ];
         lost.retain(|(count, _)| *count > 0);
         lost
@@ -72,6 +82,9 @@ impl fmt::Display for Report {
                 Some(error) => writeln!(f, ", {} not: {error}", HumanCount(output.unwritten))?,
                 None => writeln!(f)?,
             }
+        }
+        if let Some(stats) = &self.plugins {
+            f.write_str(&plugins::summary(stats))?;
         }
         if let Some(log) = &self.log {
             write!(f, "log       {} lines", HumanCount(log.lines))?;

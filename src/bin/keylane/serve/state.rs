@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
 use keylane::http::{AccessLog, EventLayer, Losses, Serving, StatusCounters};
@@ -13,12 +13,13 @@ use super::args::Settings;
 use super::connection_errors::ConnectionErrors;
 use super::durations::Durations;
 use crate::processors::Processors;
+use crate::processors::plugins::Reload;
 
 /// A running server.
 #[derive(Debug)]
 pub(crate) struct State {
     pub(crate) settings: Settings,
-    pub(crate) bus: Bus,
+    pub(crate) bus: Arc<Bus>,
     pub(crate) intake: Intake,
     pub(crate) processors: Processors,
     /// The layer that all requests go through.
@@ -28,6 +29,8 @@ pub(crate) struct State {
     pub(crate) statuses: StatusCounters,
     pub(crate) durations: Durations,
     pub(crate) connection_errors: ConnectionErrors,
+    /// What loads plugins again; until the shutdown, and if there are any.
+    reload: Mutex<Option<Reload>>,
     pub(crate) started: SystemTime,
     pub(crate) since: Instant,
     /// Bytes of bodies that are being read or checked.
@@ -49,7 +52,7 @@ pub(crate) struct Connections {
 /// The parts that [`State::new`] puts together.
 pub(crate) struct Parts {
     pub(crate) settings: Settings,
-    pub(crate) bus: Bus,
+    pub(crate) bus: Arc<Bus>,
     pub(crate) intake: Intake,
     pub(crate) processors: Processors,
     pub(crate) layer: EventLayer,
@@ -57,6 +60,7 @@ pub(crate) struct Parts {
     pub(crate) statuses: StatusCounters,
     pub(crate) durations: Durations,
     pub(crate) connection_errors: ConnectionErrors,
+    pub(crate) reload: Option<Reload>,
 }
 
 impl State {
@@ -72,6 +76,7 @@ impl State {
             statuses,
             durations,
             connection_errors,
+            reload,
         } = parts;
         Self {
             settings,
@@ -83,6 +88,7 @@ impl State {
             statuses,
             durations,
             connection_errors,
+            reload: Mutex::new(reload),
             started: SystemTime::now(),
             since: Instant::now(),
             body_bytes: AtomicU64::new(0),
@@ -96,12 +102,22 @@ impl State {
         self.since.elapsed()
     }
 
-    /// Opens the log and the outputs again. Waits for nobody.
+    /// Opens the log and the outputs again, and has the plugins' files looked at. Waits for nobody.
     pub(crate) fn reopen(&self) {
         if let Some(log) = &self.log {
             log.reopen();
         }
         self.processors.reopen();
+        let reload = self.reload.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(reload) = &*reload {
+            reload.now();
+        }
+    }
+
+    /// Plugins stay as they are from now on, but for a replacement that is under way. Waits for nobody.
+    pub(crate) fn stop_reloading(&self) {
+        let reload = self.reload.lock().unwrap_or_else(PoisonError::into_inner).take();
+        drop(reload);
     }
 
     /// Where it listens, if it does.

@@ -4,12 +4,14 @@ use std::collections::BTreeMap;
 
 use keylane::http::StatusCounts;
 use keylane::ingest::{in_flight, printable};
+use keylane::plugin::PluginStats;
 use keylane::{Stats, Summary};
 use serde::Serialize;
 
 use super::state::State;
 use crate::processors::count::Hottest;
 use crate::processors::ndjson::Written;
+use crate::processors::plugins::Plugins;
 
 /// How many of the hottest keys are told.
 const TOP: usize = 10;
@@ -28,6 +30,8 @@ struct Everything {
     outputs: Vec<Written>,
     http: Http,
     access_log: Option<Log>,
+    /// What the plugins did and counted; `null` without plugins.
+    plugins: Option<PluginStats>,
     latency_ns: Summary,
     bus: Stats,
 }
@@ -143,6 +147,7 @@ pub(crate) fn json(state: &State) -> String {
                 reopen_errors: log.reopen_errors,
             }
         }),
+        plugins: state.processors.plugins().map(Plugins::stats),
         latency_ns: bus.latency.clone(),
         bus,
     };

@@ -5,6 +5,7 @@
 mod text;
 
 use keylane::ingest::{TypeTable, printable};
+use keylane::plugin::PluginStats;
 use keylane::{ShutdownReport, Stats, Summary};
 use serde::Serialize;
 
@@ -30,6 +31,7 @@ pub(crate) struct Facts<'a> {
     pub(crate) counts: Option<(&'a Counts, &'a TypeTable)>,
     pub(crate) top: usize,
     pub(crate) outputs: Vec<Written>,
+    pub(crate) plugins: Option<PluginStats>,
 }
 
 /// The report of a run.
@@ -53,6 +55,8 @@ pub(crate) struct Report {
     shards: Vec<OfShard>,
     /// The files that events were written to.
     outputs: Vec<Written>,
+    /// What the plugins did and counted; `null` without plugins.
+    plugins: Option<PluginStats>,
     /// What was lost, in total and by how; all 0 is what exit code 0 means.
     lost: Lost,
     /// How the bus was shut down.
@@ -109,6 +113,10 @@ struct Lost {
     refused: u64,
     /// Events that a processor panicked on.
     faulted: u64,
+    /// Events that a processor missed while it was out of service: one for each event and processor.
+    skipped: u64,
+    /// Events that plugins had derived and that the bus did not take.
+    derived: u64,
     /// Events that were not processed before the deadline of the shutdown.
     abandoned: u64,
     /// Events that an output does not have.
@@ -136,6 +144,8 @@ impl Report {
             bad_lines: tally.bad,
             refused: tally.refused,
             faulted: shutdown.faulted,
+            skipped: stats.processors.iter().map(|processor| processor.skipped).sum(),
+            derived: facts.plugins.as_ref().map_or(0, |plugins| plugins.emit_lost),
             abandoned: shutdown.abandoned,
             unwritten: outputs.iter().map(|output| output.unwritten).sum(),
             input: matches!(end, End::Failed(_) | End::Panicked).into(),
@@ -178,6 +188,7 @@ impl Report {
                 })
                 .collect(),
             outputs,
+            plugins: facts.plugins,
             lost,
             shutdown,
             exit: ended.code(),
@@ -209,7 +220,8 @@ impl Report {
 
 impl Lost {
     fn is_nothing(&self) -> bool {
-        let Self { bad_lines, refused, faulted, abandoned, unwritten, input } = *self;
-        bad_lines + refused + faulted + abandoned + unwritten + input == 0
+        let Self { bad_lines, refused, faulted, skipped, derived, abandoned, unwritten, input } =
+            *self;
+        bad_lines + refused + faulted + skipped + derived + abandoned + unwritten + input == 0
     }
 }

@@ -5,6 +5,7 @@ use std::fmt;
 use indicatif::{HumanBytes, HumanCount};
 
 use super::{Input, Lost, Report};
+use crate::processors::plugins;
 use crate::tables::{duration, table};
 
 /// How many types are listed; all of them are in the JSON report.
@@ -104,16 +105,22 @@ impl Report {
                 None => writeln!(f)?,
             }
         }
+        if let Some(stats) = &self.plugins {
+            f.write_str(&plugins::summary(stats))?;
+        }
         Ok(())
     }
 
     fn result(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "\nshutdown  {}", self.shutdown)?;
-        let Lost { bad_lines, refused, faulted, abandoned, unwritten, input } = self.lost;
+        let Lost { bad_lines, refused, faulted, skipped, derived, abandoned, unwritten, input } =
+            self.lost;
         let counts = [
             (bad_lines, "bad lines"),
             (refused, "events refused by the closed bus"),
             (faulted, "events that a processor panicked on"),
+            (skipped, "events missed by a processor that was out of service"),
+            (derived, "derived events not emitted"),
             (abandoned, "events not processed in time"),
             (unwritten, "events not written"),
         ];
