@@ -43,7 +43,7 @@ pub(super) fn draw(
         one_floor.cmp(&other_floor).then(one.total_cmp(&other))
     });
 
-    let width = (LEFT + COLUMN * scenario.cells.len() as f64 + 30.0).max(680.0);
+    let width = (LEFT + COLUMN * scenario.cells.len() as f64 + 30.0).max(800.0);
     let height = TOP + ROW * (names.len() + 1) as f64 + 86.0;
     let reading = format!(
         "Rate of keylane over the rate of each rival in the same round. Above 1 keylane is faster, below 1 the rival is.\n\

@@ -36,7 +36,7 @@ pub(super) fn draw(scenario: &Scenario, foot: &str) -> Option<String> {
         980.0,
         height,
         "How late events are seen, at three rates",
-        "Time from the moment an event was due to the moment its consumer saw it, one sender and one receiver. Lower is better.\n\
+        "Time from the moment an event was due to the moment its consumer saw it, one sender and one receiver, all rounds together. Lower is better.\n\
          Blue: keylane, by wait strategy. Dotted: the least the machine allows, a bare word in a cache line, to a receiver that \
          spins or parks.",
     );

@@ -71,6 +71,12 @@ fn part(page: &mut String, scenario: &Scenario) {
     for table in &scenario.tables {
         self::table(page, table);
     }
+    if !scenario.notes.is_empty() {
+        page.push('\n');
+        for note in &scenario.notes {
+            let _ = writeln!(page, "- {note}");
+        }
+    }
     if let Some(share) = scenario.elsewhere {
         let _ = writeln!(
             page,

@@ -97,7 +97,8 @@ impl Plan {
 ///
 /// Names the contender and the cell whose round went wrong.
 pub(crate) fn run(name: Name, plan: &Plan) -> Result<Scenario, String> {
-    match name {
+    let before = floor::core_distance();
+    let mut scenario = match name {
         Name::Floor => floor::run(plan),
         Name::Dispatch => stream::dispatch(plan),
         Name::Batch => stream::batch(plan),
@@ -109,7 +110,13 @@ pub(crate) fn run(name: Name, plan: &Plan) -> Result<Scenario, String> {
         Name::Scale => scale::run(plan),
         Name::Shutdown => shutdown::run(plan),
         Name::Http => http::run(plan),
+    }?;
+    if let Some((before, after)) = before.zip(floor::core_distance()) {
+        scenario.note(format!(
+            "a cache line took {before:.0} ns from core to core before, {after:.0} ns after"
+        ));
     }
+    Ok(scenario)
 }
 
 /// Names that `--only` understands.

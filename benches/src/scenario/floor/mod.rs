@@ -116,6 +116,13 @@ pub(super) fn run(plan: &Plan) -> Result<Scenario, String> {
     Ok(scenario.done(plan))
 }
 
+/// Nanoseconds that a cache line takes from one core to another, right now: in a virtual machine that changes with where
+/// the host runs its cores. `None` with one core only.
+pub(super) fn core_distance() -> Option<f64> {
+    let cores = allowed_cores();
+    (cores.len() > 1).then(|| line_ping(10_000, &cores))
+}
+
 fn per_event(events: u64, work: impl FnOnce()) -> f64 {
     let start = Instant::now();
     work();
