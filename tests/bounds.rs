@@ -518,7 +518,7 @@ fn processor_time() -> Duration {
 #[test]
 fn an_idle_bus_takes_no_processor_time() {
     alone("an_idle_bus_takes_no_processor_time", || {
-        let buses: Vec<_> = [WaitStrategy::Adaptive, WaitStrategy::Park]
+        let buses: Vec<_> = [WaitStrategy::Adaptive, WaitStrategy::Park, WaitStrategy::Sleeping]
             .into_iter()
             .map(|strategy| {
                 let bus = Bus::builder()

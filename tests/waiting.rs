@@ -17,8 +17,8 @@ use keylane::{
 use support::{LONG, Latch, Ledger, Random, eventually, stress, within};
 
 const KIND: EventType = EventType::user(0);
-const STRATEGIES: [WaitStrategy; 3] =
-    [WaitStrategy::BusySpin, WaitStrategy::Adaptive, WaitStrategy::Park];
+const STRATEGIES: [WaitStrategy; 4] =
+    [WaitStrategy::BusySpin, WaitStrategy::Adaptive, WaitStrategy::Park, WaitStrategy::Sleeping];
 
 /// Does nothing until its latch is open, then fills a ledger.
 struct Held(Latch, Ledger);

@@ -74,7 +74,10 @@
 //!
 //! # Cost
 //!
-//! Two reads of the clock, one or two allocations, one for the end, and a clone of each header that is asked for. Nothing is formatted.
+//! Three reads of the time stamp counter, an allocation for what travels with the request's extensions, one for the response's id, and a
+//! clone of each header that is asked for. Nothing is formatted, and heads are reused by the thread that serves. `http` in the
+//! benchmarks measures it. Where emits shall never pay for waking a shard, give the bus
+//! [`WaitStrategy::Sleeping`](crate::WaitStrategy::Sleeping).
 //!
 //! # Trust
 //!

@@ -179,7 +179,7 @@ fn storm(seed: u64, deadline: Duration, runtime: &tokio::runtime::Runtime) {
         .shards(1 + random.below(3) as usize)
         .capacity(1 << random.below(5))
         .max_rings(*random.pick(&[0, 1, 4, 4096]))
-        .wait(*random.pick(&[WaitStrategy::Adaptive, WaitStrategy::Park, WaitStrategy::Adaptive]))
+        .wait(*random.pick(&[WaitStrategy::Adaptive, WaitStrategy::Park, WaitStrategy::Sleeping]))
         .processor("storming", {
             let (seen, alive) = (seen.clone(), weather.alive.clone());
             let (accepted, derived) = (derived_accepted.clone(), derived_seen.clone());

@@ -155,7 +155,7 @@ fn every_value_is_checked() {
         ("capacity = 2097152", "bus.capacity = 2097152: write a power of two up to 1048576"),
         (
             "wait = \"spin\"",
-            "bus.wait = \"spin\": no such strategy; write busy-spin, adaptive or park",
+            "bus.wait = \"spin\": no such strategy; write busy-spin, adaptive, park or sleeping",
         ),
         ("processors = \"count\"", "bus.processors = \"count\": write an array of texts"),
         ("processors = [\"ndjson=\"]", "bus.processors = \"ndjson=\": ndjson= needs a path"),

@@ -12,13 +12,15 @@ pub(crate) enum Wait {
     Adaptive,
     /// Sleep at once: the least CPU time
     Park,
+    /// Look every 100 to 200 microseconds while events come: emits are cheapest, events wait a little
+    Sleeping,
 }
 
 impl Wait {
     /// Reads the name.
     pub(super) fn parse(text: &str) -> Result<Self, String> {
         Self::from_str(text, false)
-            .map_err(|_| "no such strategy; write busy-spin, adaptive or park".into())
+            .map_err(|_| "no such strategy; write busy-spin, adaptive, park or sleeping".into())
     }
 }
 
@@ -28,6 +30,7 @@ impl From<Wait> for WaitStrategy {
             Wait::BusySpin => Self::BusySpin,
             Wait::Adaptive => Self::Adaptive,
             Wait::Park => Self::Park,
+            Wait::Sleeping => Self::Sleeping,
         }
     }
 }
