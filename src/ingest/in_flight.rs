@@ -1,7 +1,7 @@
 //! How much memory the records hold that are on their way, so that reading can wait, or refuse, while it is too much.
 //!
 //! A ring bounds how many events wait for a shard, not how large they are: a thousand lines of a megabyte each are a gigabyte a ring.
-//! Records of more than [`LARGE`] bytes are therefore counted, from when they are made to when they are dropped. Smaller ones are
+//! Records of more than 1 KiB (`LARGE`) are therefore counted, from when they are made to when they are dropped. Smaller ones are
 //! bounded well enough by the rings, and cost nothing here.
 
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
