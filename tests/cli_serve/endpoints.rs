@@ -114,6 +114,10 @@ fn what_strangers_write_is_harmless_wherever_it_is_shown() {
     let server = Server::start(&["--access-log", "stderr"]);
     let evil = r#"{"type":"<script>\u001b]0;x\u0007\"\\\n","key":"<img src=x>\u202e"}"#;
     post(server.address, evil).expect(202);
+    // It is accepted now, and counted a moment later.
+    while get(server.address, "/stats.json").json()["keys"]["distinct"] != 1 {
+        std::thread::yield_now();
+    }
     let browser: [&[u8]; 1] = [b"accept: text/html"];
     for path in ["/", "/metrics", "/stats.json"] {
         let answer = exchange(server.address, &request("GET", path, &browser, b"")).expect(200);
