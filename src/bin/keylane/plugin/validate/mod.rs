@@ -12,7 +12,7 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use keylane::ingest::printable::plain;
-use keylane::plugin::PluginHost;
+use keylane::plugin::{PluginHost, install_crash_note};
 
 use super::Library;
 use crate::bus_flags::seconds_or_duration;
@@ -259,6 +259,8 @@ pub(super) fn check(args: &CheckArgs) -> Exit {
     let none = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
     // SAFETY: the limit lives for the call.
     unsafe { libc::setrlimit(libc::RLIMIT_CORE, &none) };
+    // Without it a crash still has a signal and a step, and no shard.
+    let _ = install_crash_note();
     let subject = Subject {
         path: args.path.clone(),
         trust: args.trust,
