@@ -214,6 +214,9 @@ static keylane_status create(const char *id, const keylane_host *host, const key
   say(error, "not today");
   return KEYLANE_E_FATAL;
 #endif
+#ifdef FAULT_NEVER
+  for (;;) pause();
+#endif
 #ifdef FAULT_FOLDER
   if (chdir("/")) return KEYLANE_E_FATAL;
 #endif

@@ -172,6 +172,30 @@ fn a_plugin_is_asked_for_no_more_than_it_promises() {
 }
 
 #[test]
+fn what_does_not_even_begin_is_not_waited_for_again_and_again() {
+    let never = folder("validate_never").join("never.so");
+    build(&never, &["FAULT_NEVER"]);
+    let args = [
+        "plugin",
+        "validate",
+        "--json",
+        "--timeout",
+        "1s",
+        "--check",
+        "create",
+        "--check",
+        "values",
+        "--check",
+        "bus",
+    ];
+    let json = keylane(&[args.as_slice(), &[text(&never)]].concat()).expect(1).json();
+    let create = outcome(&json, "create").to_string();
+    assert!(create.contains("no answer within 1s, in: create and destroy an instance"), "{json}");
+    assert_eq!(outcome(&json, "values")["outcome"], "skipped", "{json}");
+    assert_eq!(outcome(&json, "bus")["outcome"], "skipped", "{json}");
+}
+
+#[test]
 fn an_exception_without_a_barrier_is_found() {
     let thrower = folder("validate_throws").join("throws.so");
     compile("c++", &["-std=c++17"], "tests/plugin_support/throws.cpp", &thrower);

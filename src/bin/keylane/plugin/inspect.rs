@@ -5,7 +5,7 @@ use std::io::Write;
 
 use indicatif::HumanCount;
 use keylane::ingest::printable::{self, plain};
-use keylane::plugin::{ElfFacts, Inspection, PluginHost, PluginManifest};
+use keylane::plugin::{ElfFacts, Inspection, LoadErrorKind, PluginHost, PluginManifest};
 use keylane_plugin_abi::plugin_flag;
 use serde_json::{Value, json};
 
@@ -23,6 +23,14 @@ pub(crate) struct Args {
     /// Answer as one JSON object, for programs
     #[arg(long)]
     json: bool,
+}
+
+/// What to do about a place that is not trusted, beside changing it.
+pub(super) fn hint(inspection: &Inspection) -> &'static str {
+    match inspection.reason() {
+        Some(LoadErrorKind::Untrusted { .. }) => ", put the file elsewhere, or say --trust any",
+        _ => "",
+    }
 }
 
 /// Runs the command.
@@ -134,8 +142,9 @@ fn table(inspection: &Inspection) -> String {
         };
         line("threads", format!("{thread_local_bytes} bytes for each{relocations}"));
     }
-    let kind =
-        inspection.reason().map_or_else(String::new, |reason| format!(" ({})", reason.name()));
+    let kind = inspection
+        .reason()
+        .map_or_else(String::new, |reason| format!("{} ({})", hint(inspection), reason.name()));
     let _ = writeln!(out, "\n{}{kind}", plain(&inspection.to_string(), 2000));
     out
 }

@@ -12,7 +12,7 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use keylane::ingest::printable::plain;
-use keylane::plugin::PluginHost;
+use keylane::plugin::{PluginHost, install_crash_note};
 
 use super::Library;
 use crate::bus_flags::seconds_or_duration;
@@ -89,9 +89,19 @@ pub(super) fn validate(args: &Args) -> Exit {
     let mut findings = vec![Finding::of(&inspection)];
     if inspection.would_load() {
         let wanted = |name: &str| args.check.is_empty() || args.check.iter().any(|one| one == name);
+        let mut hopeless = None;
         for check in CHECKS.iter().filter(|check| wanted(check.name)) {
+            if let Some(before) = hopeless {
+                let mut finding = Finding::new(check.name);
+                finding.note(Outcome::Skipped, format!("it would end as the check {before} did"));
+                findings.push(finding);
+                continue;
+            }
             match run(args, check.name) {
-                Ok(finding) => findings.push(finding),
+                Ok((finding, done)) => {
+                    findings.push(finding);
+                    hopeless = (!done && check.is_basic).then_some(check.name);
+                }
                 Err(error) => {
                     eprintln!(
                         "keylane: cannot start a process for the check {}: {error}",
@@ -114,8 +124,8 @@ pub(super) fn validate(args: &Args) -> Exit {
     }
 }
 
-/// Runs one check in a process of its own.
-fn run(args: &Args, name: &'static str) -> std::io::Result<Finding> {
+/// Runs one check in a process of its own; also whether that came to its end.
+fn run(args: &Args, name: &'static str) -> std::io::Result<(Finding, bool)> {
     let began = Instant::now();
     let mut command = Command::new(std::env::current_exe()?);
     let trust = match args.library.trust {
@@ -158,7 +168,7 @@ fn run(args: &Args, name: &'static str) -> std::io::Result<Finding> {
         finding.note(Outcome::Failed, format!("{what}, in: {step}{}", last_words(&said)));
     }
     finding.seconds = began.elapsed().as_secs_f64();
-    Ok(finding)
+    Ok((finding, done))
 }
 
 /// Waits for the end, and makes one at the deadline; `None` when it had to.
@@ -249,6 +259,8 @@ pub(super) fn check(args: &CheckArgs) -> Exit {
     let none = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
     // SAFETY: the limit lives for the call.
     unsafe { libc::setrlimit(libc::RLIMIT_CORE, &none) };
+    // Without it a crash still has a signal and a step, and no shard.
+    let _ = install_crash_note();
     let subject = Subject {
         path: args.path.clone(),
         trust: args.trust,

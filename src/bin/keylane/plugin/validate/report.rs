@@ -48,7 +48,10 @@ impl Finding {
     pub(super) fn of(inspection: &Inspection) -> Self {
         let mut finding = Self::new("inspect");
         if let Some(reason) = inspection.reason() {
-            finding.note(Outcome::Failed, format!("{reason} ({})", reason.name()));
+            finding.note(
+                Outcome::Failed,
+                format!("{reason}{} ({})", inspect::hint(inspection), reason.name()),
+            );
         } else if inspection.manifest.is_none() {
             finding.note(Outcome::Warning, "it has no manifest, so nobody can tell what it is without running it; see KEYLANE_PLUGIN_MANIFEST".into());
         }
