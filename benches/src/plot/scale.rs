@@ -49,7 +49,8 @@ fn panel(
     let xs: Vec<f64> = cpu.points.iter().map(|(x, _)| *x).collect();
     let highest = cpu.points.iter().chain(&wall.points).map(|(_, y)| *y).fold(1.0, f64::max);
     let step = step(highest);
-    let to = (highest / step).ceil() * step;
+    // Some room above the highest point, for its label.
+    let to = (highest * 1.1 / step).ceil() * step;
     let ticks = (0..=(to / step).round() as u32).map(|tick| f64::from(tick) * step);
     let panel = Panel {
         left,
