@@ -74,7 +74,7 @@ impl Emitter {
     ///
     /// # Errors
     /// [`Reason::Full`] or [`Reason::Closed`]; the event comes back.
-    #[inline]
+    #[inline(always)]
     pub fn try_emit(
         &self,
         kind: EventType,
@@ -112,7 +112,7 @@ impl Emitter {
     ///
     /// # Errors
     /// [`Reason::Closed`], also when the bus is closed while it blocks; the event comes back.
-    #[inline]
+    #[inline(always)]
     pub fn emit_blocking(
         &self,
         kind: EventType,
@@ -126,7 +126,7 @@ impl Emitter {
     ///
     /// # Errors
     /// As [`emit_blocking`](Self::emit_blocking), and [`Reason::Timeout`].
-    #[inline]
+    #[inline(always)]
     pub fn emit_timeout(
         &self,
         kind: EventType,

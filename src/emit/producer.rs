@@ -44,6 +44,8 @@ pub struct Producer {
 /// How many events of a batch are published together.
 const GROUP: usize = 64;
 
+// NB: The emits are inlined always. In a call of its own, an emit reads its value from memory in words, and whoever wrote it there in
+// smaller pieces a moment ago makes every read wait, see `RawValue`: 14 million events a second in place of 24.
 impl Producer {
     pub(crate) fn new(link: Arc<Link>) -> Self {
         let rings = Rings::new(link.mesh.clone(), None);
@@ -58,7 +60,7 @@ impl Producer {
     ///
     /// # Errors
     /// [`Reason::Full`](crate::Reason::Full) or [`Reason::Closed`](crate::Reason::Closed); the event comes back.
-    #[inline]
+    #[inline(always)]
     pub fn try_emit(
         &mut self,
         kind: EventType,
@@ -75,7 +77,7 @@ impl Producer {
     ///
     /// # Errors
     /// [`Reason::Closed`](crate::Reason::Closed), also when the bus is closed while it blocks; the event comes back.
-    #[inline]
+    #[inline(always)]
     pub fn emit_blocking(
         &mut self,
         kind: EventType,
@@ -89,7 +91,7 @@ impl Producer {
     ///
     /// # Errors
     /// As [`emit_blocking`](Self::emit_blocking), and [`Reason::Timeout`](crate::Reason::Timeout).
-    #[inline]
+    #[inline(always)]
     pub fn emit_timeout(
         &mut self,
         kind: EventType,
