@@ -144,8 +144,8 @@ impl Emitter {
     /// lost, and no waker stays behind. To keep the event, use [`try_emit`](Self::try_emit) first: it returns it.
     ///
     /// # Fairness
-    /// Tasks that wait are woken in the order in which they began to wait; a poll out of turn does not change it. A task that does not need to wait may overtake them, up to
-    /// 64 times in a row.
+    /// Tasks that wait are woken in the order in which they began to wait; a poll out of turn does not change it. A task that does not
+    /// need to wait may overtake them, up to 64 times in a row.
     ///
     /// # Errors
     /// [`Reason::Closed`], also when the bus is closed while it waits; the event comes back.

@@ -35,23 +35,6 @@ impl<T> Head<T> {
         unsafe { self.0.publish(0, item) };
         Ok(())
     }
-
-    /// Puts all items in, visible at once, or none when there is no room for all.
-    #[inline]
-    pub fn push_group(&mut self, items: &[T]) -> bool
-    where
-        T: Copy,
-    {
-        if items.is_empty() || !self.0.has_room_for(items.len() as u64) {
-            return items.is_empty();
-        }
-        for item in items {
-            // SAFETY: there is room for all, nothing here panics, and the item is copied.
-            unsafe { self.0.stage(0, |place| place.copy_from_nonoverlapping(item, 1)) };
-        }
-        self.0.show_group();
-        true
-    }
 }
 
 impl<T> Drop for Head<T> {
