@@ -103,7 +103,8 @@ struct Held<'a> {
 impl Held<'_> {
     /// Adds a piece; false if all bodies together are too much now.
     fn add(&mut self, piece: &[u8]) -> bool {
-        let before = self.state.body_bytes.fetch_add(piece.len() as u64, Ordering::Relaxed);
+        let before =
+            self.state.progress.body_bytes.fetch_add(piece.len() as u64, Ordering::Relaxed);
         self.bytes.extend_from_slice(piece);
         before + piece.len() as u64 <= self.state.settings.in_flight
     }
@@ -111,7 +112,7 @@ impl Held<'_> {
 
 impl Drop for Held<'_> {
     fn drop(&mut self) {
-        self.state.body_bytes.fetch_sub(self.bytes.len() as u64, Ordering::Relaxed);
+        self.state.progress.body_bytes.fetch_sub(self.bytes.len() as u64, Ordering::Relaxed);
     }
 }
 

@@ -98,7 +98,7 @@ pub(crate) fn text(state: &State) -> String {
 fn process(state: &State, out: &mut Exposition) {
     out.family("keylane_build_info", Kind::Gauge, "The version, as a label.")
         .sample(&[("version", &env!("CARGO_PKG_VERSION"))], 1);
-    let started = state.started.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    let started = state.progress.started.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     out.family(
         "process_start_time_seconds",
         Kind::Gauge,
@@ -201,7 +201,7 @@ fn events(state: &State, out: &mut Exposition) {
         Kind::Gauge,
         "Bytes of bodies that are being read or checked.",
     )
-    .sample(&[], state.body_bytes.load(Ordering::Relaxed));
+    .sample(&[], state.progress.body_bytes.load(Ordering::Relaxed));
     if let Some(counts) = state.processors.counts() {
         let counted = counts.types();
         let names = state.intake.types();

@@ -21,7 +21,7 @@ use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use indicatif::ProgressBar;
@@ -37,7 +37,7 @@ use connection_errors::ConnectionErrors;
 use durations::Durations;
 use report::Report;
 use service::Endpoints;
-use state::{Parts, State};
+use state::{Progress, State};
 
 use crate::config::LogTarget;
 use crate::config_file;
@@ -150,7 +150,7 @@ fn start(settings: Settings, diagnostics: &Diagnostics) -> Result<State, String>
     if settings.trust_request_id {
         layer = layer.trust_inbound_id(http::HeaderName::from_static("x-request-id"));
     }
-    Ok(State::new(Parts {
+    Ok(State {
         settings,
         bus,
         intake,
@@ -160,8 +160,9 @@ fn start(settings: Settings, diagnostics: &Diagnostics) -> Result<State, String>
         statuses,
         durations,
         connection_errors,
-        reload,
-    }))
+        reload: Mutex::new(reload),
+        progress: Progress::begin(),
+    })
 }
 
 /// Where the log goes; `None` for nowhere.

@@ -30,14 +30,33 @@ pub(crate) struct State {
     pub(crate) durations: Durations,
     pub(crate) connection_errors: ConnectionErrors,
     /// What loads plugins again; until the shutdown, and if there are any.
-    reload: Mutex<Option<Reload>>,
+    pub(super) reload: Mutex<Option<Reload>>,
+    pub(crate) progress: Progress,
+}
+
+/// How far a server is between its beginning and its end.
+#[derive(Debug)]
+pub(crate) struct Progress {
     pub(crate) started: SystemTime,
-    pub(crate) since: Instant,
+    since: Instant,
     /// Bytes of bodies that are being read or checked.
     pub(crate) body_bytes: AtomicU64,
     draining: AtomicBool,
     /// The loop that accepts connections, from the beginning to the shutdown.
     serving: Mutex<Option<Serving>>,
+}
+
+impl Progress {
+    /// A server that begins now.
+    pub(crate) fn begin() -> Self {
+        Self {
+            started: SystemTime::now(),
+            since: Instant::now(),
+            body_bytes: AtomicU64::new(0),
+            draining: AtomicBool::new(false),
+            serving: Mutex::new(None),
+        }
+    }
 }
 
 /// Numbers about connections.
@@ -49,57 +68,10 @@ pub(crate) struct Connections {
     pub(crate) lost_events: u64,
 }
 
-/// The parts that [`State::new`] puts together.
-pub(crate) struct Parts {
-    pub(crate) settings: Settings,
-    pub(crate) bus: Arc<Bus>,
-    pub(crate) intake: Intake,
-    pub(crate) processors: Processors,
-    pub(crate) layer: EventLayer,
-    pub(crate) log: Option<AccessLog>,
-    pub(crate) statuses: StatusCounters,
-    pub(crate) durations: Durations,
-    pub(crate) connection_errors: ConnectionErrors,
-    pub(crate) reload: Option<Reload>,
-}
-
 impl State {
-    /// A server that begins now.
-    pub(crate) fn new(parts: Parts) -> Self {
-        let Parts {
-            settings,
-            bus,
-            intake,
-            processors,
-            layer,
-            log,
-            statuses,
-            durations,
-            connection_errors,
-            reload,
-        } = parts;
-        Self {
-            settings,
-            bus,
-            intake,
-            processors,
-            layer,
-            log,
-            statuses,
-            durations,
-            connection_errors,
-            reload: Mutex::new(reload),
-            started: SystemTime::now(),
-            since: Instant::now(),
-            body_bytes: AtomicU64::new(0),
-            draining: AtomicBool::new(false),
-            serving: Mutex::new(None),
-        }
-    }
-
     /// How long it has been running.
     pub(crate) fn uptime(&self) -> Duration {
-        self.since.elapsed()
+        self.progress.since.elapsed()
     }
 
     /// Opens the log and the outputs again, and has the plugins' files looked at. Waits for nobody.
@@ -122,18 +94,18 @@ impl State {
 
     /// Where it listens, if it does.
     pub(crate) fn local_addr(&self) -> Option<SocketAddr> {
-        let serving = self.serving.lock().unwrap_or_else(PoisonError::into_inner);
+        let serving = self.progress.serving.lock().unwrap_or_else(PoisonError::into_inner);
         serving.as_ref().and_then(Serving::local_addr)
     }
 
     /// Whether it is about to end.
     pub(crate) fn is_draining(&self) -> bool {
-        self.draining.load(Ordering::Acquire)
+        self.progress.draining.load(Ordering::Acquire)
     }
 
     /// From now on it is about to end.
     pub(crate) fn drain(&self) {
-        self.draining.store(true, Ordering::Release);
+        self.progress.draining.store(true, Ordering::Release);
     }
 
     /// Numbers of the bus.
@@ -148,17 +120,17 @@ impl State {
 
     /// Keeps the loop that accepts connections, so that its numbers can be told.
     pub(crate) fn keep(&self, serving: Serving) {
-        *self.serving.lock().unwrap_or_else(PoisonError::into_inner) = Some(serving);
+        *self.progress.serving.lock().unwrap_or_else(PoisonError::into_inner) = Some(serving);
     }
 
     /// Gives the loop back, to be shut down.
     pub(crate) fn take_serving(&self) -> Option<Serving> {
-        self.serving.lock().unwrap_or_else(PoisonError::into_inner).take()
+        self.progress.serving.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
     /// Numbers about connections; none once the loop was taken back.
     pub(crate) fn connections(&self) -> Option<Connections> {
-        let serving = self.serving.lock().unwrap_or_else(PoisonError::into_inner);
+        let serving = self.progress.serving.lock().unwrap_or_else(PoisonError::into_inner);
         serving.as_ref().map(|serving| Connections {
             open: serving.connections(),
             accepted: serving.accepted(),
