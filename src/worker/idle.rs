@@ -1,6 +1,9 @@
 //! How a shard waits: how long it looks again, and when it sleeps.
 
 use std::hint::spin_loop;
+use std::num::NonZero;
+use std::sync::OnceLock;
+use std::thread::available_parallelism;
 
 use crate::clock;
 use crate::sync::thread;
@@ -25,8 +28,8 @@ pub enum WaitStrategy {
     Sleeping,
 }
 
-/// A round that found at least this many events is followed by the next at once.
-const FULL_ROUND: usize = 64;
+/// A round that found at least this many events is followed by the next at once: three groups of a batch.
+const FULL_ROUND: usize = 192;
 /// The longest pause after a round that found few events, in spin hints.
 const LONGEST_PAUSE: u32 = 100;
 /// Events that come more slowly than one in this many nanoseconds are not worth waiting for.
@@ -43,6 +46,8 @@ const FLUSH_AFTER_NAPS: u32 = 3;
 const SPINS: u32 = 300;
 /// Empty rounds with a yield in between, before the worker sleeps.
 const YIELDS: u32 = 64;
+/// The same in a crowd, where nothing comes before them.
+const YIELDS_IN_A_CROWD: u32 = 256;
 /// Empty rounds between two nudges, for a shard that never sleeps.
 const NUDGE_EVERY: u32 = 1024;
 /// Empty rounds before processors are flushed, so that a stream with small gaps does not flush at every gap.
@@ -65,6 +70,9 @@ pub(super) enum Step {
 #[derive(Debug)]
 pub(crate) struct Waiting {
     strategy: WaitStrategy,
+    /// There are more threads at work for this bus than cores. Whoever is to fill a ring may be waiting for this very core, so it is
+    /// given away instead of spinning.
+    crowded: bool,
     empty_rounds: u32,
     dense_ticks: u64,
     last_stamp: u64,
@@ -76,6 +84,7 @@ impl Waiting {
     pub(crate) fn new(strategy: WaitStrategy) -> Self {
         Self {
             strategy,
+            crowded: false,
             empty_rounds: 0,
             dense_ticks: clock::rate().to_ticks(DENSE_NANOS).max(1),
             last_stamp: 0,
@@ -83,11 +92,20 @@ impl Waiting {
         }
     }
 
+    /// Takes note of how many threads keep this bus busy: its shards, and those that emit to this one.
+    pub(super) fn shared_by(&mut self, threads: usize) {
+        // Asking takes the system some reads of files.
+        static CORES: OnceLock<usize> = OnceLock::new();
+        let cores = CORES.get_or_init(|| available_parallelism().map_or(1, NonZero::get));
+        self.crowded = threads > *cores;
+    }
+
     /// After a round that read `events` events, the last one stamped `stamp`.
     ///
     /// A consumer that looks at the very next slot at once takes the cache line away from the producer that is about to
-    /// write it, for every single event; a pause in which a few dozen events gather triples the rate of both. The stamps
-    /// tell a dense stream, which is worth a pause, from single events, which are not kept waiting.
+    /// write it, for every single event; a pause in which a few dozen events gather triples the rate of both. In a crowd the
+    /// pause is somebody else's turn. The stamps tell a dense stream, which is worth a pause, from single events, which are not
+    /// kept waiting.
     #[inline]
     pub(super) fn after_round(&mut self, events: usize, stamp: u64) {
         self.empty_rounds = 0;
@@ -95,8 +113,10 @@ impl Waiting {
         let elapsed = stamp.saturating_sub(self.last_stamp);
         self.last_stamp = stamp;
         if events < FULL_ROUND && elapsed < self.dense_ticks * events as u64 && !cfg!(loom) {
-            for _ in 0..LONGEST_PAUSE {
-                spin_loop();
+            if self.crowded {
+                thread::yield_now();
+            } else {
+                (0..LONGEST_PAUSE).for_each(|_| spin_loop());
             }
         }
     }
@@ -112,9 +132,16 @@ impl Waiting {
         match self.strategy {
             WaitStrategy::Park => return Step::Park,
             WaitStrategy::Sleeping => return self.nap(),
-            WaitStrategy::Adaptive if self.empty_rounds > SPINS + YIELDS => return Step::Park,
-            WaitStrategy::Adaptive if self.empty_rounds > SPINS => thread::yield_now(),
-            _ => spin_loop(),
+            WaitStrategy::BusySpin => spin_loop(),
+            WaitStrategy::Adaptive => {
+                let (spins, yields) =
+                    if self.crowded { (0, YIELDS_IN_A_CROWD) } else { (SPINS, YIELDS) };
+                match self.empty_rounds {
+                    round if round <= spins => spin_loop(),
+                    round if round <= spins + yields => thread::yield_now(),
+                    _ => return Step::Park,
+                }
+            }
         }
         if self.empty_rounds == FLUSH_AFTER {
             Step::Flush

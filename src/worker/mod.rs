@@ -270,6 +270,7 @@ impl Worker {
             }
         }
         self.retire_rings();
+        self.waiting.shared_by(self.mesh.shards.len() + self.outlets.len());
     }
 
     /// Lets go of drained rings whose producer is gone.
