@@ -17,6 +17,7 @@
 
 mod emitter;
 mod error;
+mod group;
 mod local;
 mod producer;
 mod rings;

@@ -1,6 +1,7 @@
 //! The rings of one producer, one per shard, opened when they are first needed.
 
-use crate::event::{Body, EventType, Parts, RawKind, RawValue, Tag, Value, Word, delivery};
+use super::group::Group;
+use crate::event::{Body, EventType, Parts, RawKind, RawValue, Tag, Word, delivery};
 use crate::key::{Key, route};
 use crate::ring::{Inlet, Ring};
 use crate::shard::{Mesh, Owner, Shard};
@@ -31,8 +32,6 @@ pub(crate) struct Rings {
     spread: u64,
     /// The shard whose thread these rings belong to: its emits are derived events.
     home: Option<usize>,
-    /// The lanes that a group goes through, each with its share; empty except within a group.
-    shares: Vec<(usize, u64)>,
     /// Emits in a row that overtook waiting ones, see [`Self::may_overtake`].
     overtaken: u32,
 }
@@ -61,7 +60,7 @@ impl Rings {
         // clock differs in the lower ones, hence the hash.
         let start = (&raw const *mesh as u64) ^ crate::clock::now();
         let spread = seahash::hash(&start.to_le_bytes());
-        Self { id: next_id(), mesh, lanes, spread, home, shares: Vec::new(), overtaken: 0 }
+        Self { id: next_id(), mesh, lanes, spread, home, overtaken: 0 }
     }
 
     /// Rings without rings of their own: everything goes through the common ones.
@@ -187,82 +186,62 @@ impl Rings {
         refuse(tag, key_hash, value, why)
     }
 
-    /// An event on its way into a group.
-    #[inline(always)]
-    pub(crate) fn parts(&mut self, kind: EventType, value: Value, key: Key) -> Parts {
-        let key_hash = self.hash(key);
-        let tag = Tag::new(kind, 0, key.is_present());
-        Parts { tag, body: Body { stamp: 0, key_hash, value } }
-    }
-
     /// Publishes a group of events under one stamp, all of them or none. Leaves the group as it is, and returns false, when some
     /// ring has no room for its share or is not open yet, or when the bus is closed.
-    pub(crate) fn try_emit_group(&mut self, group: &mut Vec<Parts>) -> bool {
+    pub(super) fn try_emit_group(&mut self, group: &mut Group) -> bool {
         self.take_thread();
-        let published = self.share_out(group) && self.begin_group();
+        let published = self.has_room_for(group) && self.begin_group(group);
         if published {
             self.publish_group(group);
         }
-        self.shares.clear();
         published
     }
 
-    /// Finds out which lanes the group goes through, and whether they have room.
-    fn share_out(&mut self, group: &[Parts]) -> bool {
-        for parts in group {
-            let index = route(parts.body.key_hash, self.lanes.len());
-            match self.shares.iter_mut().find(|(lane, _)| *lane == index) {
-                Some((_, share)) => *share += 1,
-                None => self.shares.push((index, 1)),
-            }
-        }
+    /// Whether all lanes of the group have room for their shares.
+    fn has_room_for(&mut self, group: &Group) -> bool {
         self.home.is_none()
-            && self.shares.iter().all(|&(index, share)| match &mut self.lanes[index] {
-                Lane::Own(inlet) => inlet.has_room_for(share),
+            && group.touched.iter().all(|&index| match &mut self.lanes[index] {
+                Lane::Own(inlet) => inlet.has_room_for(group.lanes[index].len() as u64),
                 Lane::Unopened | Lane::Common => false,
             })
     }
 
     /// Marks all rings of the group busy. When one of them turns out to be closed the marks are taken back, so that no part of a
     /// group is accepted without the others.
-    fn begin_group(&mut self) -> bool {
-        for &(index, _) in &self.shares {
+    fn begin_group(&mut self, group: &Group) -> bool {
+        for &index in &group.touched {
             if let Lane::Own(inlet) = &mut self.lanes[index] {
                 inlet.begin();
             }
         }
-        let closed = self.shares.iter().any(|&(index, _)| self.mesh.shards[index].gate.is_closed());
+        let closed = group.touched.iter().any(|&index| self.mesh.shards[index].gate.is_closed());
         if closed {
-            self.end_group();
+            self.end_group(group);
         }
         !closed
     }
 
-    fn publish_group(&mut self, group: &mut Vec<Parts>) {
+    fn publish_group(&mut self, group: &mut Group) {
         let clock = &self.mesh.shards[0].clock;
         let stamp = clock.is_global().then(|| clock.stamp());
-        for Parts { tag, body } in &*group {
-            let index = route(body.key_hash, self.lanes.len());
+        for &index in &group.touched {
             if let Lane::Own(inlet) = &mut self.lanes[index] {
-                // A counted clock belongs to one shard, and stamps each event by itself.
-                let stamp = stamp.unwrap_or_else(|| self.mesh.shards[index].clock.stamp());
-                // SAFETY: there is room for the whole group, nothing here panics, and below the group gives up its bodies.
-                unsafe { inlet.stage(tag.bits(), |place| body.write_stamped(stamp, place)) };
-            }
-        }
-        // SAFETY: all bodies have been moved into rings: `share_out` has found only lanes with rings of their own.
-        unsafe { group.set_len(0) };
-        for &(index, _) in &self.shares {
-            if let Lane::Own(inlet) = &mut self.lanes[index] {
+                for Parts { tag, body } in &group.lanes[index] {
+                    // A counted clock belongs to one shard, and stamps each event by itself.
+                    let stamp = stamp.unwrap_or_else(|| self.mesh.shards[index].clock.stamp());
+                    // SAFETY: there is room for the whole group, nothing here panics, and below the group gives up its bodies.
+                    unsafe { inlet.stage(tag.bits(), |place| body.write_stamped(stamp, place)) };
+                }
                 inlet.show_group();
             }
         }
-        self.end_group();
+        self.end_group(group);
+        group.forget();
     }
 
     /// Clears the busy marks and wakes the shards.
-    fn end_group(&mut self) {
-        for &(index, _) in &self.shares {
+    fn end_group(&mut self, group: &Group) {
+        for &index in &group.touched {
             if let Lane::Own(inlet) = &mut self.lanes[index] {
                 inlet.end();
                 self.mesh.shards[index].gate.wake_if_asleep();

@@ -58,7 +58,7 @@ pub(crate) struct Shard {
     /// The ring of those that have none of their own: producers beyond the limit, and threads that are ending.
     pub(crate) common: Mutex<Option<Inlet<Body>>>,
     pub(crate) cells: ShardCells,
-    capacity: usize,
+    pub(crate) capacity: usize,
     max_rings: usize,
 }
 
