@@ -1,9 +1,11 @@
 //! `http`: requests of an axum service, bare and under observation.
 //!
 //! Over sockets the server has one thread and the client another. What a request costs *on its path* is CPU time of the server's thread; what
-//! it costs *in all* is that of the process less the client's thread, with everything written out that was to be written.
+//! it costs *in all* is that of the process less the client's thread, with everything written out that was to be written. In process the
+//! same services are called in a loop.
 
 mod client;
+mod in_process;
 mod observed;
 mod server;
 
@@ -56,7 +58,9 @@ pub(super) fn run(plan: &Plan) -> Result<Scenario, String> {
         "every log is checked to have a line for each request, every counter to have counted them, less what was counted as lost"
             .to_owned(),
     );
+    scenario.note(in_process::note());
     scenario.tables.push(requests(plan)?);
+    scenario.tables.extend(in_process::tables(plan)?);
     scenario.tables.push(beside_a_sleeper(plan)?);
     Ok(scenario.done(plan))
 }

@@ -4,7 +4,7 @@ use std::fs;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use axum::extract::ConnectInfo;
 use keylane::http::{AccessLog, EventLayer, LogFormat, LogSink, StatusCounters};
@@ -64,6 +64,22 @@ impl Keylane {
 }
 
 impl Observer for Keylane {
+    fn catch_up(&self, requests: u64) -> Result<(), String> {
+        let start = Instant::now();
+        // The counters are the last to see an event.
+        while self.counters.get_all() + self.events.losses().ends < requests {
+            if start.elapsed() > STALLED {
+                return Err(format!(
+                    "of {requests} requests {} were counted, {:?}",
+                    self.counters.get_all(),
+                    self.events.losses()
+                ));
+            }
+            thread::yield_now();
+        }
+        Ok(())
+    }
+
     fn finish(self: Box<Self>, requests: u64) -> Result<Outcome, String> {
         let deadline = if self.sleeps { Duration::ZERO } else { STALLED };
         let report = self.bus.shutdown(deadline);

@@ -50,6 +50,15 @@ pub(super) trait Place: Sized {
 
 /// What looks on.
 pub(super) trait Observer {
+    /// Returns when what was observed of `requests` so far has been worked off, for those where requests could outrun it until it is lost.
+    ///
+    /// # Errors
+    ///
+    /// When that does not come to pass.
+    fn catch_up(&self, _requests: u64) -> Result<(), String> {
+        Ok(())
+    }
+
     /// Writes out what is buffered, and checks that `requests` were observed or counted as lost. The service is gone by then.
     ///
     /// # Errors
