@@ -92,7 +92,7 @@ fn a_quick_run_writes_a_well_formed_report_and_plots() {
         }
     }
     for (name, tables, curves) in
-        [("latency", 3, 42), ("idle", 1, 0), ("scale", 5, 8), ("shutdown", 2, 0), ("http", 2, 0)]
+        [("latency", 3, 42), ("idle", 1, 0), ("scale", 5, 8), ("shutdown", 2, 0), ("http", 4, 0)]
     {
         let scenario = scenario(&report, name);
         assert_eq!(array(scenario, "tables").len(), tables, "{name}");
@@ -104,12 +104,35 @@ fn a_quick_run_writes_a_well_formed_report_and_plots() {
             }
         }
     }
+    check_in_process(scenario(&report, "http"));
     check_plots(&folder);
     let page = folder.text("results.md");
-    for words in
-        ["## Latency", "![Latency](latency.svg)", "| 3x2 |", "| line-ping |", "| keylane-slow |"]
-    {
+    for words in [
+        "## Latency",
+        "![Latency](latency.svg)",
+        "| 3x2 |",
+        "| line-ping |",
+        "| keylane-slow |",
+        "| in process |",
+    ] {
         assert!(page.contains(words), "`{words}` is missing in:\n{page}");
+    }
+}
+
+/// Everybody was called without a network, and whoever would rather drop than wait was given the time to drop nothing.
+fn check_in_process(http: &Value) {
+    let tables = array(http, "tables").iter();
+    let table = tables.clone().find(|table| table["name"] == "in process").expect("the table");
+    let place = |name: &str| {
+        let mut columns = array(table, "columns").iter();
+        columns.position(|column| column["name"] == name).unwrap_or_else(|| panic!("no `{name}`"))
+    };
+    let (path, lost) = (place("on path"), place("lost"));
+    assert_eq!(array(table, "rows").len(), 7);
+    for row in array(table, "rows") {
+        assert!(row["values"][path]["min"].as_f64() > Some(0.0), "{row}");
+        let loses = row["contender"].as_str().is_some_and(|name| name.starts_with("keylane"));
+        assert_eq!(row["values"][lost]["max"].as_f64(), loses.then_some(0.0), "{row}");
     }
 }
 
@@ -124,7 +147,7 @@ fn check_plots(folder: &Folder) {
         ("latency.svg", &["1k/s", "1M/s", "p99", "keylane-park", "µs"]),
         ("scale.svg", &["distinct keys", "bytes of a value", "ns per event"]),
         ("emit.svg", &["hash of the key", "ns per event"]),
-        ("http.svg", &["axum-prometheus", "µs of CPU per request"]),
+        ("http.svg", &["axum-prometheus", "µs of CPU per request", "ns of CPU per request"]),
     ] {
         let svg = folder.text(name);
         let document =

@@ -9,17 +9,27 @@ const LEFT: f64 = 200.0;
 const WIDTH: f64 = 620.0;
 const TOP: f64 = 140.0;
 const ROW: f64 = 44.0;
+/// Between the last bar of a panel and the first of the next: ticks, unit and headline.
+const GAP: f64 = 76.0;
 
 const HASH: (&str, &str) = ("hash of the key", "#6e7781");
 const STAMP: (&str, &str) = ("ordered time stamp", "#afb8c1");
 const OWN: (&str, &str) = ("keylane's own part", "#0550ae");
 const LINE: (&str, &str) = ("way to the other core", "#80ccff");
 const CHANNEL: (&str, &str) = ("channel, with that way", "#fb8f44");
-const PATH: (&str, &str) = ("on the server's thread", "#0550ae");
+const PATH: (&str, &str) = ("on the thread that serves", "#0550ae");
 const BESIDE: (&str, &str) = ("on other threads", "#80ccff");
 
 /// A bar: its label, and its parts with what they are.
 type Bar = (String, Vec<((&'static str, &'static str), f64)>);
+
+/// Bars with one scale.
+struct Panel {
+    /// What sets it apart from the others; empty for an only one.
+    headline: &'static str,
+    unit: &'static str,
+    bars: Vec<Bar>,
+}
 
 /// Where the nanoseconds of one emit go; `None` without the figures for it.
 pub(super) fn emit(report: &Report, foot: &str) -> Option<String> {
@@ -46,31 +56,46 @@ pub(super) fn emit(report: &Report, foot: &str) -> Option<String> {
     let reading = "One producer, one shard, as fast as they can: wall time per event. Shorter is better. \
                    Hash and stamp are the same work for all;\nkeylane's own part was measured with the ring in the cache of the \
                    producer's core; the last part is what remains of the whole.";
-    Some(draw("Where the nanoseconds of one emit go", reading, "ns per event", &bars, foot))
+    let panel = Panel { headline: "", unit: "ns per event", bars };
+    Some(draw("Where the nanoseconds of one emit go", reading, &[panel], foot))
 }
 
-/// CPU time per request; `None` without figures.
+/// CPU time per request, over sockets and in process; `None` without figures.
 pub(super) fn http(scenario: &Scenario, foot: &str) -> Option<String> {
-    let table = scenario.tables.iter().find(|table| table.name == "requests")?;
-    let bar = |contender: &str| {
-        let (path, all) = (table.value(contender, "on path")?, table.value(contender, "in all")?);
-        Some((contender.to_owned(), vec![(PATH, path), (BESIDE, (all - path).max(0.0))]))
+    let panel = |name: &str, headline, unit| {
+        let table = scenario.tables.iter().find(|table| table.name == name)?;
+        let bar = |contender: &str| {
+            let path = table.value(contender, "on path")?;
+            let beside = (table.value(contender, "in all")? - path).max(0.0);
+            Some((contender.to_owned(), vec![(PATH, path), (BESIDE, beside)]))
+        };
+        let bars: Vec<Bar> = table.rows.iter().filter_map(|row| bar(&row.contender)).collect();
+        (!bars.is_empty()).then_some(Panel { headline, unit, bars })
     };
-    let bars: Vec<Bar> = table.rows.iter().filter_map(|row| bar(&row.contender)).collect();
-    let reading = "An axum service, bare and observed, one client with kept connections: CPU time per request. Shorter is better.\n\
+    let panels = [
+        panel(
+            "requests",
+            "Over sockets, one client with kept connections",
+            "µs of CPU per request",
+        ),
+        panel(
+            "in process",
+            "In process, called in a loop without a network",
+            "ns of CPU per request",
+        ),
+    ];
+    let panels: Vec<Panel> = panels.into_iter().flatten().collect();
+    let reading = "An axum service, bare and observed: CPU time per request. Shorter is better.\n\
                    keylane logs to a file and counts; trace-*: TraceLayer logs to a file; axum-prometheus counts and logs nothing.";
-    (!bars.is_empty()).then(|| {
-        draw("What observing a request costs", reading, "µs of CPU per request", &bars, foot)
-    })
+    (!panels.is_empty()).then(|| draw("What observing a request costs", reading, &panels, foot))
 }
 
-fn draw(title: &str, reading: &str, unit: &str, bars: &[Bar], foot: &str) -> String {
-    let height = TOP + ROW * bars.len() as f64 + 76.0;
+fn draw(title: &str, reading: &str, panels: &[Panel], foot: &str) -> String {
+    let bars = || panels.iter().flat_map(|panel| &panel.bars);
+    let height = TOP + ROW * bars().count() as f64 + GAP * panels.len() as f64;
     let mut svg = Svg::page(980.0, height, title, reading);
-    let longest = bars.iter().map(|(_, parts)| sum(parts)).fold(1e-9, f64::max);
-    let scale = WIDTH / longest;
     let mut legend: Vec<(&str, &str)> = Vec::new();
-    for (what, _) in bars.iter().flat_map(|(_, parts)| parts) {
+    for (what, _) in bars().flat_map(|(_, parts)| parts) {
         if !legend.contains(what) {
             legend.push(*what);
         }
@@ -81,17 +106,30 @@ fn draw(title: &str, reading: &str, unit: &str, bars: &[Bar], foot: &str) -> Str
         svg.text(x + 19.0, TOP - 30.5, Anchor::Start, 11.0, INK, what);
         x += 36.0 + 6.6 * what.chars().count() as f64;
     }
-    let bottom = TOP + ROW * bars.len() as f64;
+    let mut top = TOP;
+    for panel in panels {
+        self::panel(&mut svg, panel, top);
+        top += ROW * panel.bars.len() as f64 + GAP;
+    }
+    svg.finish(foot)
+}
+
+fn panel(svg: &mut Svg, panel: &Panel, top: f64) {
+    let Panel { headline, unit, bars } = panel;
+    let longest = bars.iter().map(|(_, parts)| sum(parts)).fold(1e-9, f64::max);
+    let scale = WIDTH / longest;
+    svg.bold(LEFT, top - 14.0, Anchor::Start, 12.0, INK, headline);
+    let bottom = top + ROW * bars.len() as f64;
     let step = step(longest);
     for tick in 0..=(longest / step).floor() as u32 {
         let value = step * f64::from(tick);
         let x = LEFT + value * scale;
-        svg.line((x, TOP - 8.0), (x, bottom), GRID, "");
+        svg.line((x, top - 8.0), (x, bottom), GRID, "");
         svg.text(x, bottom + 16.0, Anchor::Middle, 11.0, INK, &format!("{value:.0}"));
     }
     svg.text(LEFT + WIDTH / 2.0, bottom + 34.0, Anchor::Middle, 12.0, FADED, unit);
     for (line, (label, parts)) in bars.iter().enumerate() {
-        let y = TOP + ROW * line as f64;
+        let y = top + ROW * line as f64;
         svg.text(LEFT - 12.0, y + 21.0, Anchor::End, 13.0, INK, label);
         let mut x = LEFT;
         for ((_, fill), value) in parts {
@@ -106,7 +144,6 @@ fn draw(title: &str, reading: &str, unit: &str, bars: &[Bar], foot: &str) -> Str
         }
         svg.bold(x + 8.0, y + 21.0, Anchor::Start, 13.0, INK, &short(sum(parts)));
     }
-    svg.finish(foot)
 }
 
 fn sum(parts: &[((&str, &str), f64)]) -> f64 {

@@ -194,22 +194,57 @@ fn of_shutdown(goals: &mut Goals, shutdown: &Scenario) {
 }
 
 fn of_http(goals: &mut Goals, http: &Scenario) {
-    let added = |contender, column| http.value("requests", contender, column);
-    goals.at_most(
-        "http: us of CPU added on the request path",
-        1.0,
-        added("keylane", "added on path"),
-    );
-    let trace = ["trace-buffered", "trace-non-blocking"].into_iter();
-    let least =
-        |column| trace.clone().filter_map(|contender| added(contender, column)).reduce(f64::min);
+    let over_sockets = http.value("requests", "keylane", "added on path");
+    goals.at_most("http: us of CPU added on the request path", 1.0, over_sockets);
     for column in ["added on path", "added in all"] {
-        let share = added("keylane", column).zip(least(column)).map(|(ours, theirs)| ours / theirs);
+        let share = share_of_trace(http, "requests", column);
         goals.at_most(format!("http: {column}, as a share of TraceLayer's"), 0.5, share);
     }
+    let in_process = http.value("in process", "keylane", "added on path").map(|ns| ns / 1e3);
+    goals.at_most("http in process: us added on the request's path", 1.0, in_process);
+    let share = share_of_trace(http, "in process", "added on path");
+    goals.at_most("http in process: added on path, as a share of TraceLayer's", 0.5, share);
     let slow = |column| http.value("slow processor", "keylane-slow", column);
     let ratio = slow("p99")
         .zip(http.value("slow processor", "bare", "p99"))
         .map(|(ours, bare)| ours / bare);
     goals.at_most("http: p99 with a processor that sleeps, times bare axum's", 1.2, ratio);
+}
+
+/// What keylane adds, as a share of what `TraceLayer` adds in whichever of its modes adds less.
+fn share_of_trace(http: &Scenario, table: &str, column: &str) -> Option<f64> {
+    let added = |contender| http.value(table, contender, column);
+    let theirs = ["trace-buffered", "trace-non-blocking"].into_iter().filter_map(added);
+    Some(added("keylane")? / theirs.reduce(f64::min)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::report::Table;
+
+    #[test]
+    fn the_layer_called_in_process_is_held_against_the_cheaper_trace() {
+        let mut http = Scenario::new("http", String::new(), &[]);
+        let mut table = Table::new("in process", &[("added on path", "ns CPU")]);
+        for (contender, role, ns) in [
+            ("keylane", Role::Keylane, 800.0),
+            ("trace-buffered", Role::Rival, 1_000.0),
+            ("trace-non-blocking", Role::Rival, 2_000.0),
+        ] {
+            table.row(contender, role, [vec![ns]]);
+        }
+        http.tables.push(table);
+        let mut goals = Goals::default();
+        of_http(&mut goals, &http);
+        let found: Vec<_> =
+            goals.0.iter().map(|goal| (goal.what.as_str(), goal.found, goal.reached)).collect();
+        assert_eq!(
+            found,
+            [
+                ("http in process: us added on the request's path", 0.8, true),
+                ("http in process: added on path, as a share of TraceLayer's", 0.8, false),
+            ]
+        );
+    }
 }

@@ -116,9 +116,8 @@ fn table(page: &mut String, table: &Table) {
     let _ = writeln!(page, "\n|---|{}", "---|".repeat(table.columns.len()));
     for row in &table.rows {
         let _ = write!(page, "| {} |", row.contender);
-        for value in &row.values {
-            let text = value.map_or_else(|| "-".to_owned(), |spread| number(spread.median));
-            let _ = write!(page, " {text} |");
+        for (column, value) in table.columns.iter().zip(&row.values) {
+            let _ = write!(page, " {} |", column.show(*value));
         }
         page.push('\n');
     }

@@ -77,6 +77,9 @@ pub(crate) struct Table {
 pub(crate) struct Column {
     pub(crate) name: String,
     pub(crate) unit: String,
+    /// Whether tables for people show the smallest and the largest round beside the median.
+    #[serde(default)]
+    pub(crate) ranged: bool,
 }
 
 /// One contender's figures.
@@ -154,15 +157,38 @@ impl Entrant {
     }
 }
 
+impl Column {
+    /// A contender's figure as people read it.
+    fn show(&self, value: Option<Spread>) -> String {
+        match value.map(|spread| [spread.median, spread.min, spread.max].map(text::number)) {
+            None => "-".to_owned(),
+            Some([median, min, max]) if self.ranged => format!("{median} [{min} .. {max}]"),
+            Some([median, ..]) => median,
+        }
+    }
+}
+
 impl Table {
     /// An empty table with columns of `(name, unit)`.
     pub(crate) fn new(name: &str, columns: &[(&str, &str)]) -> Self {
-        let column = |&(name, unit): &(&str, &str)| Column { name: name.into(), unit: unit.into() };
+        let column = |&(name, unit): &(&str, &str)| Column {
+            name: name.into(),
+            unit: unit.into(),
+            ranged: false,
+        };
         Self {
             name: name.to_owned(),
             columns: columns.iter().map(column).collect(),
             rows: Vec::new(),
         }
+    }
+
+    /// Shows the smallest and the largest round of these columns as well.
+    pub(crate) fn with_ranges(mut self, columns: &[&str]) -> Self {
+        for column in &mut self.columns {
+            column.ranged |= columns.contains(&column.name.as_str());
+        }
+        self
     }
 
     /// Adds a row from the rounds of one contender: for each column its figures, none for no value.

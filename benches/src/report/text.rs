@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::{Cell, Report, Scenario, Table};
+use super::{Cell, Column, Report, Scenario, Table};
 use crate::machine::Machine;
 use crate::measure::Spread;
 
@@ -123,19 +123,19 @@ impl fmt::Display for Cell {
 impl fmt::Display for Table {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "\n  {:<20}", self.name)?;
+        let width = |column: &Column| if column.ranged { 24 } else { 12 };
         for column in &self.columns {
-            write!(f, " {:>12}", column.name)?;
+            write!(f, " {:>1$}", column.name, width(column))?;
         }
         write!(f, "\n  {:<20}", "")?;
         for column in &self.columns {
-            write!(f, " {:>12}", column.unit)?;
+            write!(f, " {:>1$}", column.unit, width(column))?;
         }
         writeln!(f)?;
         for row in &self.rows {
             write!(f, "  {:<20}", row.contender)?;
-            for value in &row.values {
-                let text = value.map_or_else(|| "-".to_owned(), |spread| number(spread.median));
-                write!(f, " {text:>12}")?;
+            for (column, value) in self.columns.iter().zip(&row.values) {
+                write!(f, " {:>1$}", column.show(*value), width(column))?;
             }
             writeln!(f)?;
         }

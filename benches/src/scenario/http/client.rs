@@ -9,7 +9,7 @@ use hdrhistogram::Histogram;
 /// What the server answers.
 pub(super) const ANSWER: &str = "hello, world\n";
 /// A request as a service sees many of.
-const REQUEST: &[u8] =
+pub(super) const REQUEST: &[u8] =
     b"GET /orders/17?full=true HTTP/1.1\r\nhost: localhost\r\nuser-agent: keylane-benches\r\n\
     accept: */*\r\nreferer: http://localhost/orders\r\n\r\n";
 /// A server that has not answered by then is stuck.

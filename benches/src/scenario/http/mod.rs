@@ -1,9 +1,11 @@
 //! `http`: requests of an axum service, bare and under observation.
 //!
-//! The server has one thread and the client another. What a request costs *on its path* is CPU time of the server's thread; what it costs
-//! *in all* is that of the process less the client's thread, with everything written out that was to be written.
+//! Over sockets the server has one thread and the client another. What a request costs *on its path* is CPU time of the server's thread; what
+//! it costs *in all* is that of the process less the client's thread, with everything written out that was to be written. In process the
+//! same services are called in a loop.
 
 mod client;
+mod in_process;
 mod observed;
 mod server;
 
@@ -16,7 +18,8 @@ use crate::contender::{Card, Role};
 use crate::cpu::{process_cpu, thread_cpu};
 use crate::report::{Scenario, Table};
 use client::Closed;
-use observed::{Observed, ways, with_a_sleeper};
+use observed::{Observed, Way, ways};
+use server::Server;
 
 const REQUESTS: u64 = 40_000;
 const WARM_UP: u64 = 1_000;
@@ -55,19 +58,20 @@ pub(super) fn run(plan: &Plan) -> Result<Scenario, String> {
         "every log is checked to have a line for each request, every counter to have counted them, less what was counted as lost"
             .to_owned(),
     );
+    scenario.note(in_process::note());
     scenario.tables.push(requests(plan)?);
+    scenario.tables.extend(in_process::tables(plan)?);
     scenario.tables.push(beside_a_sleeper(plan)?);
     Ok(scenario.done(plan))
 }
 
 fn requests(plan: &Plan) -> Result<Table, String> {
-    let mut ways = ways();
-    ways.retain(|(card, _)| card.name == "bare" || plan.admits(card));
+    let ways = admitted(plan);
     eprintln!("http: {} contenders, {} rounds and one more", ways.len(), plan.rounds.count);
     let asked = plan.events(REQUESTS);
     let rounds = plan.rounds.interleave(ways.len(), |index| {
-        let (card, start) = &ways[index];
-        serve(start()?, asked).map_err(|error| format!("http, {}: {error}", card.name))
+        let (card, way) = &ways[index];
+        serve(way.start()?, asked).map_err(|error| format!("http, {}: {error}", card.name))
     })?;
     let columns = [
         ("requests", "1000/s"),
@@ -80,15 +84,8 @@ fn requests(plan: &Plan) -> Result<Table, String> {
     let mut table = Table::new("requests", &columns);
     let bare = &rounds[0];
     for ((card, _), served) in ways.iter().zip(&rounds) {
-        let of = |figure: fn(&Served) -> f64| served.iter().map(figure).collect::<Vec<_>>();
-        let added = |figure: fn(&Served) -> f64| match card.role {
-            Role::Floor => Vec::new(),
-            _ => served
-                .iter()
-                .zip(bare)
-                .map(|(served, bare)| figure(served) - figure(bare))
-                .collect(),
-        };
+        let of = |figure: fn(&Served) -> f64| each(served, figure);
+        let added = |figure: fn(&Served) -> f64| added(card, served, bare, figure);
         table.row(
             card.name,
             card.role,
@@ -98,28 +95,51 @@ fn requests(plan: &Plan) -> Result<Table, String> {
                 of(|served| served.in_all),
                 added(|served| served.on_path),
                 added(|served| served.in_all),
-                if card.name.starts_with("keylane") {
-                    of(|served| served.lost)
-                } else {
-                    Vec::new()
-                },
+                if loses(card) { of(|served| served.lost) } else { Vec::new() },
             ],
         );
     }
     Ok(table)
 }
 
-fn serve(observed: Box<dyn Observed>, requests: u64) -> Result<Served, String> {
-    let address = observed.server().address;
-    let mut client = Closed::open(address, CONNECTIONS).map_err(|error| error.to_string())?;
+/// Those that take part, the bare service first.
+fn admitted(plan: &Plan) -> Vec<(Card, Way)> {
+    let mut ways = ways();
+    ways.retain(|(card, _)| card.role == Role::Floor || plan.admits(card));
+    ways
+}
+
+/// A figure of each round.
+fn each<T>(rounds: &[T], figure: fn(&T) -> f64) -> Vec<f64> {
+    rounds.iter().map(figure).collect()
+}
+
+/// What observing adds to a figure of the bare service, round by round; nothing for that itself.
+fn added<T>(card: &Card, rounds: &[T], bare: &[T], figure: fn(&T) -> f64) -> Vec<f64> {
+    if card.role == Role::Floor {
+        return Vec::new();
+    }
+    rounds.iter().zip(bare).map(|(observed, bare)| figure(observed) - figure(bare)).collect()
+}
+
+/// Whether it drops what it has no room for, instead of waiting.
+fn loses(card: &Card) -> bool {
+    matches!(card.role, Role::Keylane | Role::Variant)
+}
+
+fn serve(observed: Observed<Server>, requests: u64) -> Result<Served, String> {
+    let Observed { place: server, observer } = observed;
+    let mut client =
+        Closed::open(server.address, CONNECTIONS).map_err(|error| error.to_string())?;
     let warm = client.ask(WARM_UP).map_err(|error| error.to_string())?;
     let others = || process_cpu().saturating_sub(thread_cpu());
-    let (all, path, start) = (others(), observed.server().cpu(), Instant::now());
+    let (all, path, start) = (others(), server.cpu(), Instant::now());
     let asked = client.ask(requests).map_err(|error| error.to_string())?;
-    let (path, wall) = (observed.server().cpu().saturating_sub(path), start.elapsed());
+    let (path, wall) = (server.cpu().saturating_sub(path), start.elapsed());
     drop(client);
     // The check of the log reads it, which is nobody's cost: it happens on this thread.
-    let outcome = observed.finish(warm + asked)?;
+    server.stop()?;
+    let outcome = observer.finish(warm + asked)?;
     let all = others().saturating_sub(all);
     let each = |time: Duration| time.as_secs_f64() * 1e6 / asked as f64;
     Ok(Served {
@@ -135,8 +155,8 @@ fn beside_a_sleeper(plan: &Plan) -> Result<Table, String> {
     let mut ways = ways();
     ways.retain(|(card, _)| matches!(card.name, "bare" | "keylane"));
     let mut ways: Vec<_> =
-        ways.into_iter().map(|(card, start)| (card.name, card.role, start)).collect();
-    ways.push(("keylane-slow", Role::Variant, with_a_sleeper));
+        ways.into_iter().map(|(card, way)| (card.name, card.role, way)).collect();
+    ways.push(("keylane-slow", Role::Variant, Way::Sleeper));
     let requests = (plan.seconds(SECONDS).as_secs_f64() * RATE as f64).ceil() as u64;
     let interval = Duration::from_secs(1) / RATE as u32;
     eprintln!(
@@ -145,11 +165,12 @@ fn beside_a_sleeper(plan: &Plan) -> Result<Table, String> {
         plan.rounds.count
     );
     let rounds = plan.rounds.interleave(ways.len(), |index| {
-        let (name, _, start) = ways[index];
-        let observed = start()?;
-        let delays = client::on_schedule(observed.server().address, requests, interval);
+        let (name, _, way) = ways[index];
+        let Observed { place: server, observer } = way.start::<Server>()?;
+        let delays = client::on_schedule(server.address, requests, interval);
         let delays = delays.map_err(|error| format!("http, {name}: {error}"))?;
-        let outcome = observed.finish(requests + client::WARM_UP)?;
+        server.stop()?;
+        let outcome = observer.finish(requests + client::WARM_UP)?;
         Ok::<_, String>((delays, outcome.lost))
     })?;
     let columns = [("p50", "us"), ("p99", "us"), ("max", "us"), ("lost", "events")];
@@ -174,19 +195,20 @@ mod tests {
 
     #[test]
     fn every_way_observes_every_request() {
-        for (card, start) in ways() {
-            let served = serve(start().unwrap(), 100);
+        for (card, way) in ways() {
+            let served = serve(way.start().unwrap(), 100);
             assert!(served.is_ok(), "{}: {served:?}", card.name);
         }
     }
 
     #[test]
     fn a_sleeper_loses_events_and_no_request() {
-        let observed = with_a_sleeper().unwrap();
-        let mut client = Closed::open(observed.server().address, 1).unwrap();
+        let Observed { place: server, observer } = Way::Sleeper.start::<Server>().unwrap();
+        let mut client = Closed::open(server.address, 1).unwrap();
         let asked = client.ask(3_000).unwrap();
         drop(client);
-        let outcome = observed.finish(asked).unwrap();
+        server.stop().unwrap();
+        let outcome = observer.finish(asked).unwrap();
         assert!(outcome.lost > 0, "3,000 starts and ends do not fit into a ring of 1,024");
     }
 }

@@ -1,23 +1,19 @@
 //! One server on one thread, so that what a request costs on its own path is that thread's CPU time.
 
-use std::convert::Infallible;
-use std::future::{Future, IntoFuture};
+use std::future::IntoFuture;
 use std::mem::MaybeUninit;
 use std::net::SocketAddr;
 use std::sync::mpsc::channel;
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use axum::extract::Request;
-use axum::response::Response;
-use axum::routing::get;
-use axum::{Router, ServiceExt};
+use axum::ServiceExt;
 use tokio::net::TcpListener;
 use tokio::runtime::Builder;
 use tokio::sync::oneshot;
-use tower::Service;
+use tracing::dispatcher::{Dispatch, set_default};
 
-use super::client::ANSWER;
+use super::observed::{Place, Served};
 
 /// A running server; ends when told to, once its clients have gone.
 #[derive(Debug)]
@@ -28,26 +24,18 @@ pub(super) struct Server {
     thread: JoinHandle<Result<(), String>>,
 }
 
-/// The service under all contenders.
-pub(super) fn app() -> Router {
-    Router::new().route("/orders/{id}", get(async || ANSWER))
-}
-
-impl Server {
-    /// Starts a server whose service is made by `serve`, on the server's thread, in its runtime.
+impl Place for Server {
+    /// Starts a server, on a thread of its own.
     ///
     /// # Errors
     ///
     /// When the thread, its runtime or its socket cannot be had.
-    pub(super) fn start<S>(
-        serve: impl FnOnce(TcpListener, oneshot::Receiver<()>) -> S + Send + 'static,
-    ) -> Result<Self, String>
-    where
-        S: Future<Output = std::io::Result<()>>,
-    {
+    fn put<S: Served>(service: S, subscriber: Option<Dispatch>) -> Result<Self, String> {
         let (stop, stopped) = oneshot::channel();
         let (ready, started) = channel();
         let thread = thread::spawn(move || {
+            // For this thread only: the next contender must not be traced.
+            let _traced = subscriber.as_ref().map(set_default);
             let runtime = Builder::new_current_thread().enable_all().build();
             let runtime = runtime.map_err(|error| error.to_string())?;
             runtime.block_on(async {
@@ -56,7 +44,7 @@ impl Server {
                 let address = listener.local_addr().map_err(|error| error.to_string())?;
                 // Whoever starts a server waits for this.
                 let _ = ready.send((address, own_clock()?));
-                serve(listener, stopped).await.map_err(|error| error.to_string())
+                serve(service, listener, stopped).await.map_err(|error| error.to_string())
             })
         });
         match started.recv() {
@@ -67,7 +55,9 @@ impl Server {
             }),
         }
     }
+}
 
+impl Server {
     /// CPU time of the server's thread so far.
     pub(super) fn cpu(&self) -> Duration {
         let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
@@ -97,15 +87,11 @@ fn own_clock() -> Result<libc::clockid_t, String> {
 }
 
 /// Serves until told to stop. The service is told who the peer is.
-pub(super) async fn serve<S>(
-    service: S,
+async fn serve(
+    service: impl Served,
     listener: TcpListener,
     stopped: oneshot::Receiver<()>,
-) -> std::io::Result<()>
-where
-    S: Service<Request, Response = Response, Error = Infallible, Future: Send>,
-    S: Clone + Send + 'static,
-{
+) -> std::io::Result<()> {
     let service = ServiceExt::into_make_service_with_connect_info::<SocketAddr>(service);
     axum::serve(listener, service).with_graceful_shutdown(told(stopped)).into_future().await
 }
