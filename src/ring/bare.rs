@@ -37,6 +37,22 @@ impl<T> Head<T> {
     }
 }
 
+impl<T: Copy> Head<T> {
+    /// Puts all items in, visible together, or none when there is no room for all of them.
+    #[inline]
+    pub fn push_group(&mut self, items: &[T]) -> bool {
+        if items.is_empty() || !self.0.has_room_for(items.len() as u64) {
+            return items.is_empty();
+        }
+        for item in items {
+            // SAFETY: there is room for all, and nothing here panics.
+            unsafe { self.0.stage(0, |place| place.write(*item)) };
+        }
+        self.0.show_group();
+        true
+    }
+}
+
 impl<T> Drop for Head<T> {
     fn drop(&mut self) {
         // The ring drops what is left in it, and is told how much came.

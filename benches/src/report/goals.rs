@@ -110,10 +110,12 @@ fn of_batch(goals: &mut Goals, batch: &Scenario) {
 
 fn of_ring(goals: &mut Goals, ring: &Scenario) {
     for cell in &ring.cells {
-        for rival in ["rtrb", "rtrb-chunks"] {
-            let ratio = cell.row(rival).and_then(|row| Some(row.keylane_to_this?.median));
-            goals.at_least(format!("ring {}: times {rival}", cell.name), 1.0, ratio);
-        }
+        // How many times its rate keylane's is, one item at a time.
+        let ratio = |name: &str| Some(cell.row(name)?.keylane_to_this?.median);
+        goals.at_least(format!("ring {}: times rtrb", cell.name), 1.0, ratio("rtrb"));
+        let groups = ratio("rtrb-chunks").zip(ratio("keylane-groups"));
+        let groups = groups.map(|(chunks, groups)| chunks / groups);
+        goals.at_least(format!("ring {}, groups: times rtrb-chunks", cell.name), 1.0, groups);
     }
 }
 

@@ -1,6 +1,6 @@
 //! The ring between a producer and its shard, by itself.
 
-use super::{Card, Item, Role, Slots, Timed};
+use super::{CHUNK, Card, Item, Role, Slots, Timed};
 
 pub(super) fn ring() -> Timed<Keylane> {
     Timed::new(Card {
@@ -11,7 +11,43 @@ pub(super) fn ring() -> Timed<Keylane> {
     })
 }
 
+pub(super) fn groups() -> Timed<Groups> {
+    Timed::new(Card {
+        name: "keylane-groups",
+        role: Role::Variant,
+        package: Some("keylane"),
+        settings: "as for a batch: up to 64 gathered, then published together; read up to 256, release once",
+    })
+}
+
 pub(super) struct Keylane;
+
+pub(super) struct Groups;
+
+impl Slots for Groups {
+    type Head<T: Item> = keylane::bare_ring::Head<T::Body>;
+    type Tail<T: Item> = keylane::bare_ring::Tail<T::Body>;
+
+    fn open<T: Item>(capacity: usize) -> (Self::Head<T>, Self::Tail<T>) {
+        Keylane::open::<T>(capacity)
+    }
+
+    #[inline]
+    fn put<T: Item>(head: &mut Self::Head<T>, from: u64, until: u64) -> u64 {
+        let mut group = [T::Body::of(0); CHUNK];
+        let len = (until - from).min(CHUNK as u64);
+        for (item, number) in group.iter_mut().zip(from..from + len) {
+            *item = T::Body::of(number);
+        }
+        let group = &group[..len as usize];
+        if head.push_group(group) { len } else { Keylane::put::<T>(head, from, until) }
+    }
+
+    #[inline]
+    fn take<T: Item>(tail: &mut Self::Tail<T>, see: impl FnMut(u64)) -> u64 {
+        Keylane::take::<T>(tail, see)
+    }
+}
 
 impl Slots for Keylane {
     type Head<T: Item> = keylane::bare_ring::Head<T::Body>;

@@ -93,6 +93,7 @@ pub(crate) trait Ring {
 pub(crate) fn rings() -> Vec<Box<dyn Ring>> {
     vec![
         Box::new(keylane::ring()),
+        Box::new(keylane::groups()),
         Box::new(rtrb::single()),
         Box::new(rtrb::chunks()),
         Box::new(ringbuf::single()),
