@@ -81,7 +81,13 @@ pub(crate) fn ticks_to_nanos(ticks: u64) -> u64 {
 
 /// The wall time at which a stamp was taken, to within some 20 microseconds of the system's clock.
 pub(crate) fn wall_time(stamp: u64) -> SystemTime {
-    source::wall_time(stamp)
+    source::wall_time_at(stamp, source::ticks())
+}
+
+/// As [`wall_time`], for a stamp that was taken just now, without another look at the clock.
+#[cfg(all(feature = "plugin", target_os = "linux"))]
+pub(crate) fn wall_time_of_now(now: u64) -> SystemTime {
+    source::wall_time_at(now, now)
 }
 
 /// Nanoseconds per tick as a fixed-point number.
@@ -217,10 +223,10 @@ mod source {
         source().now()
     }
 
-    pub(super) fn wall_time(stamp: u64) -> SystemTime {
+    /// The wall time of a stamp, at `now`.
+    pub(super) fn wall_time_at(stamp: u64, now: u64) -> SystemTime {
         const MAX_AGE: Duration = Duration::from_secs(1);
         let source = source();
-        let now = source.now();
         let (mut ticks, mut wall) = source.anchor();
         if source.rate.to_nanos(now.saturating_sub(ticks)) > MAX_AGE.as_nanos() as u64 {
             source.renew_anchor(now);
@@ -385,7 +391,7 @@ mod source {
         unreachable!("the model counts its stamps")
     }
 
-    pub(super) fn wall_time(stamp: u64) -> SystemTime {
+    pub(super) fn wall_time_at(stamp: u64, _now: u64) -> SystemTime {
         UNIX_EPOCH + std::time::Duration::from_nanos(stamp)
     }
 }

@@ -73,7 +73,7 @@ fn a_quick_run_writes_a_well_formed_report_and_plots() {
         .collect();
     let all = [
         "floor", "dispatch", "batch", "ring", "latency", "idle", "skew", "async", "scale",
-        "shutdown", "http",
+        "shutdown", "http", "plugin",
     ];
     assert_eq!(names, all);
     for name in all {
@@ -91,9 +91,14 @@ fn a_quick_run_writes_a_well_formed_report_and_plots() {
             }
         }
     }
-    for (name, tables, curves) in
-        [("latency", 3, 42), ("idle", 1, 0), ("scale", 5, 8), ("shutdown", 2, 0), ("http", 4, 0)]
-    {
+    for (name, tables, curves) in [
+        ("latency", 3, 42),
+        ("idle", 1, 0),
+        ("scale", 5, 8),
+        ("shutdown", 2, 0),
+        ("http", 4, 0),
+        ("plugin", 5, 4),
+    ] {
         let scenario = scenario(&report, name);
         assert_eq!(array(scenario, "tables").len(), tables, "{name}");
         assert_eq!(array(scenario, "curves").len(), curves, "{name}");
@@ -148,6 +153,7 @@ fn check_plots(folder: &Folder) {
         ("scale.svg", &["distinct keys", "bytes of a value", "ns per event"]),
         ("emit.svg", &["hash of the key", "ns per event"]),
         ("http.svg", &["axum-prometheus", "µs of CPU per request", "ns of CPU per request"]),
+        ("plugin.svg", &["linked in", "library in Rust", "library in C", "events in a batch"]),
     ] {
         let svg = folder.text(name);
         let document =

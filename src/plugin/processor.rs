@@ -174,13 +174,13 @@ impl PluginProcessor {
                     if answer.status == Status::OK { left } else { answer.processed.min(left) };
                 return self.fatal(from, done, "it has called the host on a wrong thread".into());
             }
+            if answer.status == Status::OK {
+                self.advance(left);
+                return Step::Done;
+            }
             let done = answer.processed;
             let text = said(&answer.message);
             match answer.status {
-                Status::OK => {
-                    self.advance(left);
-                    return Step::Done;
-                }
                 _ if done > left => {
                     let text = format!("{} with {done} of {left} events processed", answer.status);
                     return self.fatal(from, 0, text);
@@ -281,21 +281,24 @@ impl PluginProcessor {
 /// Waiting for an instance that says `AGAIN`. Blocks the shard: its events stay in their rings, and emits feel it.
 struct Waiting {
     limit: Duration,
-    since: Instant,
+    /// The first wait since there was progress. `None` before it: most calls never wait, and a look at the clock is much of what a
+    /// small batch costs.
+    since: Option<Instant>,
     next: Duration,
 }
 
 impl Waiting {
     fn new(limit: Duration) -> Self {
-        Self { limit, since: Instant::now(), next: FIRST_WAIT }
+        Self { limit, since: None, next: FIRST_WAIT }
     }
 
     /// Waits for a moment; false when the limit has passed since there was progress last.
     fn wait(&mut self, progress: bool, wish: Duration) -> bool {
+        let now = Instant::now();
         if progress {
-            self.since = Instant::now();
+            self.since = None;
             self.next = FIRST_WAIT;
-        } else if self.since.elapsed() >= self.limit {
+        } else if now.duration_since(*self.since.get_or_insert(now)) >= self.limit {
             return false;
         }
         let pause = if wish.is_zero() { self.next } else { wish.min(LONGEST_WAIT) };

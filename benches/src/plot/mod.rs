@@ -6,6 +6,7 @@ mod axes;
 mod bars;
 mod heatmap;
 mod latency;
+mod plugin;
 mod scale;
 mod svg;
 
@@ -48,6 +49,7 @@ pub(crate) fn draw(report: &Report) -> Vec<(&'static str, String)> {
         ("scale.svg", one("scale", scale::draw)),
         ("emit.svg", bars::emit(report, &foot)),
         ("http.svg", one("http", bars::http)),
+        ("plugin.svg", one("plugin", plugin::draw)),
     ];
     plots.into_iter().filter_map(|(name, svg)| Some((name, svg?))).collect()
 }

@@ -73,6 +73,7 @@ impl Report {
         scenario("scale").inspect(|scale| of_scale(&mut goals, scale));
         scenario("shutdown").inspect(|shutdown| of_shutdown(&mut goals, shutdown));
         scenario("http").inspect(|http| of_http(&mut goals, http));
+        scenario("plugin").inspect(|plugin| of_plugin(&mut goals, plugin));
         self.goals = goals.0;
     }
 }
@@ -218,6 +219,21 @@ fn share_of_trace(http: &Scenario, table: &str, column: &str) -> Option<f64> {
     let added = |contender| http.value(table, contender, column);
     let theirs = ["trace-buffered", "trace-non-blocking"].into_iter().filter_map(added);
     Some(added("keylane")? / theirs.reduce(f64::min)?)
+}
+
+fn of_plugin(goals: &mut Goals, plugin: &Scenario) {
+    // Below 16 events the call itself is most of what there is.
+    for size in [16, 64, 256] {
+        for contender in ["so-rust", "so-c"] {
+            for (column, floor) in [("to static", "static"), ("to abi", "static-abi")] {
+                goals.at_most(
+                    format!("plugin, batches of {size}, {contender}: times {floor}"),
+                    1.1,
+                    plugin.value(&format!("batches of {size}"), contender, column),
+                );
+            }
+        }
+    }
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@ use super::text::number;
 use super::{Cell, Report, Scenario, Table};
 
 /// Scenarios with their headlines and plots, in the order of the page.
-const PARTS: [(&str, &str, &[&str]); 11] = [
+const PARTS: [(&str, &str, &[&str]); 12] = [
     ("floor", "What the machine allows", &[]),
     ("dispatch", "Throughput, one event at a time", &["dispatch.svg", "emit.svg"]),
     ("batch", "Throughput in batches of 64", &["batch.svg"]),
@@ -18,6 +18,7 @@ const PARTS: [(&str, &str, &[&str]); 11] = [
     ("scale", "As things grow", &["scale.svg"]),
     ("shutdown", "Shutdown with full rings", &[]),
     ("http", "Observing HTTP requests", &["http.svg"]),
+    ("plugin", "Plugins", &["plugin.svg"]),
 ];
 
 impl Report {

@@ -8,6 +8,8 @@ mod floor;
 mod http;
 mod idle;
 mod latency;
+#[cfg(target_os = "linux")]
+mod plugin;
 mod ring;
 mod scale;
 mod shutdown;
@@ -49,6 +51,9 @@ pub(crate) enum Name {
     Shutdown,
     /// Requests of an HTTP server, bare and under observation.
     Http,
+    /// The same processor linked in, and as libraries in Rust and C.
+    #[cfg(target_os = "linux")]
+    Plugin,
 }
 
 pub(crate) use latency::RATE_NAMES;
@@ -110,6 +115,8 @@ pub(crate) fn run(name: Name, plan: &Plan) -> Result<Scenario, String> {
         Name::Scale => scale::run(plan),
         Name::Shutdown => shutdown::run(plan),
         Name::Http => http::run(plan),
+        #[cfg(target_os = "linux")]
+        Name::Plugin => plugin::run(plan),
     }?;
     if let Some((before, after)) = before.zip(floor::core_distance()) {
         scenario.note(format!(
@@ -127,6 +134,8 @@ pub(crate) fn contenders() -> Vec<&'static str> {
     let cards =
         cards.chain(contender::tasks::tasks().into_iter().map(|contender| contender.card()));
     let cards = cards.chain(idle::cards()).chain(shutdown::cards()).chain(http::cards());
+    #[cfg(target_os = "linux")]
+    let cards = cards.chain(plugin::cards());
     let mut names: Vec<_> = cards.map(|card| card.name).collect();
     names.sort_unstable();
     names.dedup();

@@ -254,6 +254,7 @@ impl<'a> Event<'a> {
     }
 
     /// The text, if the value is one.
+    #[inline]
     #[must_use]
     pub fn as_str(&self) -> Option<&'a str> {
         match self.value() {
@@ -263,6 +264,7 @@ impl<'a> Event<'a> {
     }
 
     /// The number, if the value is one that fits.
+    #[inline]
     #[must_use]
     pub fn as_u64(&self) -> Option<u64> {
         match self.value() {
@@ -273,6 +275,7 @@ impl<'a> Event<'a> {
     }
 
     /// The number, if the value is one; large integers are rounded.
+    #[inline]
     #[must_use]
     pub fn as_f64(&self) -> Option<f64> {
         match self.value() {

@@ -186,7 +186,7 @@ pub(crate) struct Times {
 impl Times {
     pub(crate) fn now() -> Self {
         let (rate, now) = (clock::rate(), clock::now());
-        let wall = wall_nanos(clock::wall_time(now));
+        let wall = wall_nanos(clock::wall_time_of_now(now));
         Self { rate, now_mono_ns: rate.to_nanos(now), now_wall_ns: wall }
     }
 }
