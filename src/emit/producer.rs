@@ -120,14 +120,15 @@ impl Producer {
 
     /// Emits many events and blocks while there is no room; returns how many were accepted, which is all of them.
     ///
-    /// Items are taken from the iterator in groups of up to 64. A group becomes visible at once and has one stamp, and so one time:
-    /// reading the clock is half of what a single emit costs, and moving cache lines between cores most of the other half. So
-    /// an iterator that takes its time keeps the items of a group waiting. For the order of events the whole batch counts as
-    /// one emit, which begins with the call; among themselves the events of one key keep their order.
+    /// Items are taken from the iterator in groups of up to 64, no more than a ring has slots. A group becomes visible at once
+    /// and has one stamp, and so one time, unless it finds no room: reading the clock is half of what a single emit costs, and
+    /// moving cache lines between cores most of the other half. So an iterator that takes its time keeps the items of a group
+    /// waiting. For the order of events the whole batch counts as one emit, which begins with the call; among themselves the
+    /// events of one key keep their order.
     ///
     /// # Errors
-    /// When the bus is closed meanwhile, or, on a thread of this bus's own shards, when there is no room. The error tells how many items, from the front, were accepted, and has the others; to get
-    /// them it reads the iterator to its end.
+    /// When the bus is closed meanwhile, or, on a thread of this bus's own shards, when there is no room. The error tells how many
+    /// items, from the front, were accepted, and has the others; to get them it reads the iterator to its end.
     ///
     /// # Panics
     /// When the iterator does. The items of complete groups were accepted then; those of the group in the making are dropped.

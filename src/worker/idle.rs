@@ -15,7 +15,8 @@ pub enum WaitStrategy {
     /// Never sleeps: the lowest latency, for one core per shard. On a machine with fewer cores than busy threads it slows everything
     /// down.
     BusySpin,
-    /// Looks again for some microseconds, then lets other threads run, then sleeps until it is woken. An idle bus costs nothing.
+    /// Looks again for some microseconds, then lets other threads run, then sleeps until it is woken. Where shards and emitting threads
+    /// are more than cores it lets others run at once. An idle bus costs nothing.
     #[default]
     Adaptive,
     /// Sleeps as soon as there is nothing to do: the least processor time, at the price of a wake-up for the first event after a pause.
