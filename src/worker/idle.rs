@@ -47,8 +47,6 @@ const FLUSH_AFTER_NAPS: u32 = 3;
 const SPINS: u32 = 300;
 /// Empty rounds with a yield in between, before the worker sleeps.
 const YIELDS: u32 = 64;
-/// The same in a crowd, where nothing comes before them.
-const YIELDS_IN_A_CROWD: u32 = 256;
 /// Empty rounds between two nudges, for a shard that never sleeps.
 const NUDGE_EVERY: u32 = 1024;
 /// Empty rounds before processors are flushed, so that a stream with small gaps does not flush at every gap.
@@ -135,11 +133,10 @@ impl Waiting {
             WaitStrategy::Sleeping => return self.nap(),
             WaitStrategy::BusySpin => spin_loop(),
             WaitStrategy::Adaptive => {
-                let (spins, yields) =
-                    if self.crowded { (0, YIELDS_IN_A_CROWD) } else { (SPINS, YIELDS) };
+                let spins = if self.crowded { 0 } else { SPINS };
                 match self.empty_rounds {
                     round if round <= spins => spin_loop(),
-                    round if round <= spins + yields => thread::yield_now(),
+                    round if round <= spins + YIELDS => thread::yield_now(),
                     _ => return Step::Park,
                 }
             }

@@ -3,13 +3,13 @@
 use std::future::Future;
 use std::pin::pin;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::task::{Context, Poll, Waker};
 use std::thread::{self};
 use std::time::Duration;
 
 use crate::support::{eventually, within};
-use keylane::{Bus, EmitError, Reason};
+use keylane::{Bus, EmitError, Event, Processor, Reason, ShardContext};
 
 use crate::stuck::*;
 use crate::{OUTSIDE, runtime};
@@ -152,4 +152,49 @@ fn a_waiting_task_is_woken_by_the_shutdown_itself() {
         assert_eq!(report.accepted, accepted);
         latches[&0].1.open();
     });
+}
+
+/// A batch is sorted by shards on its way in. What does not get in comes back as it was.
+#[test]
+fn the_rest_of_a_batch_over_several_shards_comes_back_in_order() {
+    struct Held(Arc<Mutex<()>>);
+
+    impl Processor for Held {
+        fn process(&mut self, _: &Event) {
+            drop(self.0.lock());
+        }
+    }
+
+    for capacity in [1, 8, 256] {
+        within(60, move || {
+            let gate = Arc::new(Mutex::new(()));
+            let closed = gate.lock().expect("nobody panics");
+            let held = gate.clone();
+            let bus = Bus::builder()
+                .shards(3)
+                .capacity(capacity)
+                .processor("held", move |_: &ShardContext| Held(held.clone()))
+                .build()
+                .expect("it builds");
+            let thread = Arc::new(OnceLock::new());
+            let emitting = thread::spawn({
+                let (mut producer, thread) = (bus.producer(), thread.clone());
+                move || {
+                    note_thread(&thread);
+                    let items = (0..10_000u64).map(|n| (OUTSIDE, n.into(), n.into()));
+                    producer.emit_batch(items).expect_err("closed while it waits")
+                }
+            });
+            eventually("the batch waits for room", || is_asleep(&thread));
+            let report = bus.shutdown(Duration::from_millis(20));
+            let error = emitting.join().expect("no panic");
+            assert_eq!(error.reason(), Reason::Closed);
+            assert_eq!(error.accepted() as u64, report.accepted, "capacity {capacity}");
+            let left = error.accepted() as u64..10_000;
+            let rest = error.into_rest();
+            let rest: Vec<_> = rest.iter().filter_map(|(_, value, _)| value.get()).collect();
+            assert!(rest.into_iter().copied().eq(left), "capacity {capacity}");
+            drop(closed);
+        });
+    }
 }
