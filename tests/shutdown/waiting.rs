@@ -192,7 +192,7 @@ fn the_rest_of_a_batch_over_several_shards_comes_back_in_order() {
             assert_eq!(error.accepted() as u64, report.accepted, "capacity {capacity}");
             let left = error.accepted() as u64..10_000;
             let rest = error.into_rest();
-            let rest: Vec<_> = rest.iter().filter_map(|(_, value, _)| value.get()).collect();
+            let rest: Vec<_> = rest.iter().filter_map(|(_, value, _)| value.get::<u64>()).collect();
             assert!(rest.into_iter().copied().eq(left), "capacity {capacity}");
             drop(closed);
         });
