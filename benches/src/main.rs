@@ -125,7 +125,10 @@ fn run(arguments: Arguments) -> Result<(), String> {
     let path = arguments.out.clone().unwrap_or_else(default_path);
     let earlier = if arguments.join || arguments.redraw { Some(read(&path)?) } else { None };
     let report = match earlier {
-        Some(report) if arguments.redraw => report,
+        Some(mut report) if arguments.redraw => {
+            report.conclude();
+            report
+        }
         earlier => measure(arguments, earlier)?,
     };
     let failed = |error: std::io::Error| format!("{}: {error}", path.display());
@@ -181,7 +184,7 @@ fn measure(arguments: Arguments, earlier: Option<Report>) -> Result<Report, Stri
     print!("{}", report.entrants());
     // A quick run shows that everything works; its figures mean nothing.
     if !plan.quick {
-        report.check_goals();
+        report.conclude();
         print!("\n{}", report.goals_table());
     }
     Ok(report)

@@ -61,7 +61,7 @@ impl Goals {
 
 impl Report {
     /// Checks every goal that there are figures for.
-    pub(crate) fn check_goals(&mut self) {
+    pub(super) fn check_goals(&mut self) {
         let mut goals = Goals::default();
         let scenario = |name: &str| self.scenarios.iter().find(|scenario| scenario.name == name);
         scenario("dispatch").inspect(|dispatch| of_dispatch(&mut goals, dispatch));

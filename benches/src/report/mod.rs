@@ -215,7 +215,7 @@ impl Table {
 pub(crate) struct Cell {
     pub(crate) name: String,
     pub(crate) rows: Vec<Row>,
-    /// The rival with the highest median rate.
+    /// The rival that keylane compares worst with, round by round.
     pub(crate) best_rival: Option<String>,
     /// How many times its rate keylane's rate is.
     pub(crate) keylane_to_best_rival: Option<Spread>,
@@ -267,17 +267,34 @@ impl Cell {
                 .cmp(&place(other))
                 .then(other.million_per_second.median.total_cmp(&one.million_per_second.median))
         });
-        let best = rows.iter().find(|row| row.role == Role::Rival);
-        Self {
-            name: name.to_owned(),
-            best_rival: best.map(|row| row.contender.clone()),
-            keylane_to_best_rival: best.and_then(|row| row.keylane_to_this),
-            rows,
-        }
+        let name = name.to_owned();
+        let mut cell = Self { name, rows, best_rival: None, keylane_to_best_rival: None };
+        cell.find_best_rival();
+        cell
+    }
+
+    /// The rounds of a rival with the higher median rate may be those in which keylane was faster, too. What counts is the median of the
+    /// ratios; without keylane, the rate.
+    fn find_best_rival(&mut self) {
+        let ratio = |row: &Row| row.keylane_to_this.map_or(f64::INFINITY, |ratio| ratio.median);
+        let rivals = self.rows.iter().filter(|row| row.role == Role::Rival);
+        let best = rivals.min_by(|one, other| ratio(one).total_cmp(&ratio(other)));
+        self.best_rival = best.map(|row| row.contender.clone());
+        self.keylane_to_best_rival = best.and_then(|row| row.keylane_to_this);
     }
 
     pub(crate) fn row(&self, contender: &str) -> Option<&Row> {
         self.rows.iter().find(|row| row.contender == contender)
+    }
+}
+
+impl Report {
+    /// Draws all conclusions again from what was measured.
+    pub(crate) fn conclude(&mut self) {
+        for cell in self.scenarios.iter_mut().flat_map(|scenario| &mut scenario.cells) {
+            cell.find_best_rival();
+        }
+        self.check_goals();
     }
 }
 
