@@ -172,6 +172,21 @@ models() {
 
 benchmarks() { cargo run --locked --release -p keylane-benches -- --quick --out "$target/bench/quick.json"; }
 
+# Runs a service until it listens, and interrupts it until it ends. It is in the background, where interrupts that come too early
+# are ignored.
+interrupted() {
+  local log=$target/example.log pid
+  "$@" 2>"$log" &
+  pid=$!
+  for _ in {1..600}; do
+    if grep -q listening "$log"; then kill -INT "$pid" 2>/dev/null || break; fi
+    sleep 0.1
+  done
+  kill -KILL "$pid" 2>/dev/null || true
+  cat "$log"
+  wait "$pid"
+}
+
 examples() {
   local source name arguments bound=()
   has timeout && bound=(timeout 60)
@@ -181,11 +196,7 @@ examples() {
     arguments=() run=(${bound[@]+"${bound[@]}"})
     case $name in
       graceful_shutdown) arguments=(--for 1) ;;
-      # They serve until somebody interrupts them.
-      axum_service | plain_hyper)
-        has timeout || continue
-        run=(timeout --signal INT --preserve-status 1)
-        ;;
+      axum_service | plain_hyper) run=(interrupted) ;;
     esac
     printf -- '-- %s\n' "$name"
     ${run[@]+"${run[@]}"} "$target/debug/examples/$name" ${arguments[@]+"${arguments[@]}"} | tee "$target/example.txt"

@@ -126,7 +126,10 @@ fn run(arguments: Arguments) -> Result<(), String> {
     let earlier = if arguments.join || arguments.redraw { Some(read(&path)?) } else { None };
     let report = match earlier {
         Some(mut report) if arguments.redraw => {
-            report.conclude();
+            // A quick run had no goals.
+            if !report.goals.is_empty() {
+                report.conclude();
+            }
             report
         }
         earlier => measure(arguments, earlier)?,
