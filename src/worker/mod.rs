@@ -270,7 +270,6 @@ impl Worker {
             }
         }
         self.retire_rings();
-        self.waiting.shared_by(self.mesh.shards.len() + self.outlets.len());
     }
 
     /// Lets go of drained rings whose producer is gone.
@@ -290,6 +289,7 @@ impl Worker {
             self.internal.swap_remove(index);
             self.shard().retire_ring(outlet.ring());
         }
+        self.waiting.shared_by(self.mesh.shards.len() + self.outlets.len());
     }
 
     // ---- waiting and ending ----
