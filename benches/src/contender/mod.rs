@@ -58,6 +58,17 @@ pub(crate) struct Card {
     pub(crate) settings: &'static str,
 }
 
+impl Card {
+    /// A rival from a package.
+    pub(crate) const fn rival(
+        name: &'static str,
+        package: &'static str,
+        settings: &'static str,
+    ) -> Self {
+        Self { name, role: Role::Rival, package: Some(package), settings }
+    }
+}
+
 /// A contender of the `dispatch` and `batch` scenarios.
 pub(crate) trait Stream {
     fn card(&self) -> Card;

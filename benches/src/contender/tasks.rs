@@ -45,30 +45,24 @@ pub(crate) trait Tasks {
 
 /// Everyone, keylane first.
 pub(crate) fn tasks() -> Vec<Box<dyn Tasks>> {
-    let rival = |name, package, settings| Card {
-        name,
-        role: Role::Rival,
-        package: Some(package),
-        settings,
-    };
     vec![
         Box::new(Keylane),
-        Box::new(Rival::<Tokio>::new(rival(
+        Box::new(Rival::<Tokio>::new(Card::rival(
             "tokio",
             "tokio",
             "mpsc::channel; send().await; a thread with blocking_recv_many of up to 256",
         ))),
-        Box::new(Rival::<TokioTask>::new(rival(
+        Box::new(Rival::<TokioTask>::new(Card::rival(
             "tokio-task",
             "tokio",
             "mpsc::channel; send().await; a task on the same runtime with recv_many of up to 256",
         ))),
-        Box::new(Rival::<Kanal>::new(rival(
+        Box::new(Rival::<Kanal>::new(Card::rival(
             "kanal",
             "kanal",
             "bounded_async; send().await; a thread with recv()",
         ))),
-        Box::new(Rival::<Crossfire>::new(rival(
+        Box::new(Rival::<Crossfire>::new(Card::rival(
             "crossfire",
             "crossfire",
             "mpsc::bounded_async_blocking; send().await; a thread with recv(); detect_backoff_cfg",

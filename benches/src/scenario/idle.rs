@@ -28,12 +28,6 @@ type Start = fn() -> Result<Idle, String>;
 
 fn contenders() -> Vec<(Card, Start)> {
     let keylane = |name, role, settings| Card { name, role, package: Some("keylane"), settings };
-    let rival = |name, package, settings| Card {
-        name,
-        role: Role::Rival,
-        package: Some(package),
-        settings,
-    };
     vec![
         (keylane("keylane", Role::Keylane, "WaitStrategy::Adaptive"), || {
             bus(WaitStrategy::Adaptive)
@@ -43,10 +37,17 @@ fn contenders() -> Vec<(Card, Start)> {
             keylane("keylane-spin", Role::Variant, "WaitStrategy::BusySpin, which never sleeps"),
             || bus(WaitStrategy::BusySpin),
         ),
-        (rival("crossbeam", "crossbeam-channel", "bounded; a thread in recv()"), crossbeam),
-        (rival("tokio", "tokio", "mpsc::channel; a thread in blocking_recv()"), tokio_threads),
+        (Card::rival("crossbeam", "crossbeam-channel", "bounded; a thread in recv()"), crossbeam),
         (
-            rival("tokio-task", "tokio", "mpsc::channel; a task in recv().await, two workers"),
+            Card::rival("tokio", "tokio", "mpsc::channel; a thread in blocking_recv()"),
+            tokio_threads,
+        ),
+        (
+            Card::rival(
+                "tokio-task",
+                "tokio",
+                "mpsc::channel; a task in recv().await, two workers",
+            ),
             tokio_tasks,
         ),
     ]

@@ -106,6 +106,24 @@ pub struct Event {
     pub value: Value,
 }
 
+impl Event {
+    /// An event of nothing, for memory that is to be written over.
+    pub const BLANK: Self = Self {
+        type_id: 0,
+        value_kind: value_kind::NONE,
+        hops: 0,
+        flags: 0,
+        key_len: 0,
+        value_len: 0,
+        seq: 0,
+        wall_ns: 0,
+        mono_ns: 0,
+        key_hash: 0,
+        key: core::ptr::null(),
+        value: Value { u64: 0 },
+    };
+}
+
 /// A batch of events.
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]

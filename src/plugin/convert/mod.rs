@@ -199,22 +199,6 @@ pub(crate) fn wall_nanos(time: SystemTime) -> i64 {
     }
 }
 
-/// What is written over.
-const BLANK: abi::Event = abi::Event {
-    type_id: 0,
-    value_kind: value_kind::NONE,
-    hops: 0,
-    flags: 0,
-    key_len: 0,
-    value_len: 0,
-    seq: 0,
-    wall_ns: 0,
-    mono_ns: 0,
-    key_hash: 0,
-    key: std::ptr::null(),
-    value: abi::Value { u64: 0 },
-};
-
 /// Converts one batch after the other, in memory that is reused.
 #[derive(Debug)]
 pub(crate) struct Converter {
@@ -267,7 +251,7 @@ impl Converter {
         self.count = 0;
         self.places.clear();
         if self.events.len() < batch.len() {
-            self.events.resize(batch.len(), BLANK);
+            self.events.resize(batch.len(), abi::Event::BLANK);
         }
         let wall_offset = times.now_wall_ns.wrapping_sub(times.now_mono_ns as i64);
         let Self { conversions, wanted, last, arena, events, count, places } = self;

@@ -84,21 +84,6 @@ impl Converted {
     }
 }
 
-const BLANK: abi::Event = abi::Event {
-    type_id: 0,
-    value_kind: abi::value_kind::NONE,
-    hops: 0,
-    flags: 0,
-    key_len: 0,
-    value_len: 0,
-    seq: 0,
-    wall_ns: 0,
-    mono_ns: 0,
-    key_hash: 0,
-    key: std::ptr::null(),
-    value: abi::Value { u64: 0 },
-};
-
 impl Processor for Converted {
     fn process(&mut self, event: &Event) {
         self.process_batch(&[event]);
@@ -108,7 +93,7 @@ impl Processor for Converted {
         let Some(first) = events.first() else { return };
         let time = first.time().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_nanos());
         if self.events.len() < events.len() {
-            self.events.resize(events.len(), BLANK);
+            self.events.resize(events.len(), abi::Event::BLANK);
         }
         // Member by member and in its place, as the host does it: a struct that is copied there waits for its own writes.
         for (converted, event) in self.events.iter_mut().zip(events) {

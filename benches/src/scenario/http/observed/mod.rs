@@ -128,12 +128,6 @@ impl Way {
 
 /// Everyone, the bare service first.
 pub(super) fn ways() -> Vec<(Card, Way)> {
-    let rival = |name, package, settings| Card {
-        name,
-        role: Role::Rival,
-        package: Some(package),
-        settings,
-    };
     vec![
         (
             Card {
@@ -173,7 +167,7 @@ pub(super) fn ways() -> Vec<(Card, Way)> {
             Way::Keylane(WaitStrategy::Park),
         ),
         (
-            rival(
+            Card::rival(
                 "trace-buffered",
                 "tower-http",
                 "TraceLayer, span and response at INFO, nothing else; tracing-subscriber's fmt without ANSI to a \
@@ -182,7 +176,7 @@ pub(super) fn ways() -> Vec<(Card, Way)> {
             Way::Trace(Sink::Buffered),
         ),
         (
-            rival(
+            Card::rival(
                 "trace-non-blocking",
                 "tower-http",
                 "the same to a file by tracing-appender's non_blocking, which waits when full",
@@ -190,7 +184,7 @@ pub(super) fn ways() -> Vec<(Card, Way)> {
             Way::Trace(Sink::NonBlocking),
         ),
         (
-            rival(
+            Card::rival(
                 "axum-prometheus",
                 "axum-prometheus",
                 "PrometheusMetricLayer with its defaults; no log",
