@@ -118,7 +118,7 @@ impl<T> Outlet<T> {
         let slot = self.0.peek()?;
         // SAFETY: `peek` has found the slot filled, and it is released only by this outlet, which `slot` borrows.
         let result = f(unsafe { slot.body() });
-        self.0.advance();
+        self.0.advance(ring::DROPS);
         Some(result)
     }
 
@@ -210,10 +210,12 @@ impl Lane {
     /// When there is no room.
     pub fn publish(&mut self, stamp: u64, value: impl Into<Value>) {
         assert!(self.0.has_room(), "a model publishes without room");
-        let body = Body { stamp, key_hash: 0, value: value.into() };
+        let value = value.into();
+        let tag = Tag::new(EventType::user(0), 0, true).dropping(value.needs_drop());
+        let body = Body { stamp, key_hash: 0, value };
         self.0.begin();
         // SAFETY: there is room, as asked above.
-        unsafe { self.0.publish(Tag::new(EventType::user(0), 0, true).bits(), body) };
+        unsafe { self.0.publish(tag.bits(), body) };
         self.0.end();
     }
 }

@@ -39,6 +39,7 @@ impl Group {
             lane.reserve(GROUP);
         }
         assert!(self.len < GROUP as u64, "a group was overfilled");
+        let tag = tag.dropping(value.needs_drop());
         // SAFETY: a lane has no more than the group, so there is capacity for one more.
         //
         // NB: `Vec::push` may have to grow, and so passes the event through memory once more.

@@ -394,6 +394,7 @@ fn publish(
     }
     // The stamp is taken when there is room: one from before a wait would make the event look older than it is.
     let stamp = shard.clock.stamp();
+    let tag = tag.dropping(value.needs_drop());
     // SAFETY: this is the only use of the raw value.
     let value = unsafe { value.into_value() };
     // SAFETY: there is room, as asked above.
@@ -434,6 +435,7 @@ fn publish_derived(
     }
     home.count_derived();
     let stamp = shard.clock.stamp();
+    let tag = tag.dropping(value.needs_drop());
     // SAFETY: this is the only use of the raw value.
     let value = unsafe { value.into_value() };
     // SAFETY: there is room, as asked above.

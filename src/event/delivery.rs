@@ -35,11 +35,9 @@ pub(crate) fn touch(event: &Event) {
 #[inline(always)]
 pub(crate) fn walk<R>(f: impl FnOnce(fn(&Event)) -> R) -> R {
     let outer = WALKED.get();
-    let result = f(|event| {
-        WALKED.set(event);
-        TOUCHED.set(event);
-    });
-    WALKED.set(outer);
+    let result = f(|event| WALKED.set(event));
+    // What was looked at meanwhile did not count; from here on the last event of the walk does.
+    TOUCHED.set(WALKED.replace(outer));
     result
 }
 

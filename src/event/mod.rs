@@ -19,7 +19,7 @@ pub(crate) use value::{RawKind, RawValue, Word};
 
 use crate::clock;
 use crate::key::Key;
-use crate::ring::Slot;
+use crate::ring::{DROPS, Slot};
 use delivery::touch;
 
 /// Something that happened: its type, its time, the hash of its key, and a value.
@@ -115,6 +115,12 @@ impl Tag {
     #[inline(always)]
     pub(crate) fn hops(self) -> u8 {
         (self.0 >> Self::HOPS) as u8
+    }
+
+    /// The same, saying whether the value has something to drop; for the slot of a ring, which is believed.
+    #[inline(always)]
+    pub(crate) fn dropping(self, drops: bool) -> Self {
+        Self(if drops { self.0 | DROPS } else { self.0 & !DROPS })
     }
 
     /// The same with another number of hops.

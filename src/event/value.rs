@@ -79,6 +79,12 @@ impl RawValue {
         (self.kind, a, b, c, d)
     }
 
+    /// Whether there is something to drop.
+    #[inline(always)]
+    pub(crate) fn needs_drop(self) -> bool {
+        self.kind.0.is_some_and(|kind| kind.drop.is_some())
+    }
+
     /// The inverse of [`split`](Self::split).
     #[inline(always)]
     pub(crate) fn join(kind: RawKind, a: Word, b: Word, c: Word, d: Word) -> Self {
@@ -179,6 +185,12 @@ impl Value {
     pub(crate) fn into_raw(self) -> RawValue {
         let this = ManuallyDrop::new(self);
         RawValue { kind: RawKind(this.kind), data: this.data }
+    }
+
+    /// Whether there is something to drop.
+    #[inline(always)]
+    pub(crate) fn needs_drop(&self) -> bool {
+        self.kind.is_some_and(|kind| kind.drop.is_some())
     }
 
     /// Whether there is no value.

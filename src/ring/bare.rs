@@ -1,6 +1,6 @@
 //! The ring by itself, for measurements: not part of the API, and without promises of stability.
 
-use super::{Inlet, Outlet, Ring};
+use super::{DROPS, Inlet, Outlet, Ring};
 use crate::sync::Arc;
 
 /// The producer's end.
@@ -70,7 +70,7 @@ impl<T> Tail<T> {
         {
             // SAFETY: a slot that `peek` shows is filled, and stays so until `release`.
             see(unsafe { slot.body() });
-            self.0.advance();
+            self.0.advance(if std::mem::needs_drop::<T>() { DROPS } else { 0 });
             count += 1;
         }
         self.0.release(|payload| std::panic::resume_unwind(payload));

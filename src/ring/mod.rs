@@ -37,7 +37,7 @@ use crossbeam_utils::CachePadded;
 
 use crate::sync::{Arc, AtomicBool, AtomicU64, Ordering, light_fence};
 use buffer::Buffer;
-pub(crate) use slot::Slot;
+pub(crate) use slot::{DROPS, Slot};
 pub(crate) use waiters::WaiterId;
 use waiters::Waiters;
 
@@ -305,13 +305,15 @@ pub(crate) struct Outlet<T> {
     next: u64,
     /// The consumer's copy of `ring.head`.
     head: u64,
+    /// The tags of what was read and not yet released, all bits together.
+    tags: u32,
 }
 
 impl<T> Outlet<T> {
     /// Takes over a ring whose former consumer, if any, is gone.
     pub(crate) fn new(ring: Arc<Ring<T>>) -> Self {
         let head = ring.released();
-        Self { ring, next: head, head }
+        Self { ring, next: head, head, tags: 0 }
     }
 
     pub(crate) fn ring(&self) -> &Arc<Ring<T>> {
@@ -325,9 +327,11 @@ impl<T> Outlet<T> {
         slot.is_filled(self.ring.lap(self.next)).then_some(slot)
     }
 
-    /// Moves past the event that [`peek`](Self::peek) returned.
+    /// Moves past the event that [`peek`](Self::peek) returned, whose tag is `tag`: without [`DROPS`] in it its body is forgotten and
+    /// not dropped.
     #[inline(always)]
-    pub(crate) fn advance(&mut self) {
+    pub(crate) fn advance(&mut self, tag: u32) {
+        self.tags |= tag;
         self.next += 1;
     }
 
@@ -337,7 +341,7 @@ impl<T> Outlet<T> {
         self.next - self.head
     }
 
-    /// Drops the bodies that were read and gives their slots back; `false` when nothing was read.
+    /// Drops the bodies that were read, as their tags say, and gives their slots back; `false` when nothing was read.
     ///
     /// Dropping a body runs user code. A panic in it is passed to `on_panic` and costs nothing else: the index moves first.
     pub(crate) fn release(
@@ -347,7 +351,8 @@ impl<T> Outlet<T> {
         if self.next == self.head {
             return false;
         }
-        let mut position = self.head;
+        // Most events have nothing to drop, and need not be walked through to find that out.
+        let mut position = if self.tags & DROPS == 0 { self.next } else { self.head };
         while position < self.next {
             let dropped = catch_unwind(AssertUnwindSafe(|| {
                 while position < self.next {
@@ -364,7 +369,7 @@ impl<T> Outlet<T> {
                 on_panic(payload);
             }
         }
-        self.head = self.next;
+        (self.head, self.tags) = (self.next, 0);
         self.ring.head.store(self.head, Ordering::Release);
         true
     }
@@ -426,7 +431,7 @@ mod tests {
         // SAFETY: there is room.
         unsafe { inlet.publish(0, 7) };
         assert!(outlet.peek().is_some());
-        outlet.advance();
+        outlet.advance(DROPS);
         assert!(outlet.release(|_| unreachable!("a number has no destructor")));
         outlet.wake_waiters();
         assert!(woken.0.load(Ordering::Relaxed));
@@ -456,7 +461,7 @@ mod tests {
             unsafe { inlet.publish(0, Fragile(&drops)) };
             inlet.end();
             assert!(outlet.peek().is_some());
-            outlet.advance();
+            outlet.advance(DROPS);
         }
         let release = || outlet.release(|payload| std::panic::resume_unwind(payload));
         assert!(catch_unwind(AssertUnwindSafe(release)).is_err());

@@ -4,6 +4,9 @@ use std::mem::MaybeUninit;
 
 use crate::sync::{AtomicU64, Ordering, UnsafeCell};
 
+/// The bit of a tag that says that the body behind it has something to drop.
+pub(crate) const DROPS: u32 = 1 << 31;
+
 /// A slot: 64 bytes for a body of up to 56.
 ///
 /// The header holds the lap in its upper and a tag in its lower half. The producer stores it last, with Release;

@@ -110,8 +110,8 @@ fn run(outlet: &mut Outlet<Body>, limit: u64, batch: &mut Vec<*const Event>) {
     while batch.len() < batch.capacity()
         && let Some(slot) = next_below(outlet, limit)
     {
-        let event: *const Event = Event::in_slot(slot);
+        let (event, tag) = (std::ptr::from_ref(Event::in_slot(slot)), slot.tag());
         batch.push(event);
-        outlet.advance();
+        outlet.advance(tag);
     }
 }

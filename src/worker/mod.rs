@@ -38,7 +38,7 @@ use crate::diagnostics;
 use crate::event::delivery::on_behalf_of;
 use crate::event::{Body, Event};
 use crate::processor::{Make, panic_text};
-use crate::ring::Outlet;
+use crate::ring::{DROPS, Outlet};
 use crate::shard::{Mesh, Shard, Signals, is_quiescent};
 use crate::sync::{Arc, Ordering, fence, heavy_fence, thread};
 
@@ -415,7 +415,7 @@ impl Worker {
         shard.wait_for_publications();
         for outlet in &mut self.outlets {
             while outlet.peek().is_some() {
-                outlet.advance();
+                outlet.advance(DROPS);
             }
             outlet.release(|payload| value_drop_fault(shard, supervisor, payload));
         }

@@ -13,6 +13,9 @@ use crate::ring::Outlet;
 use crate::shard::Shard;
 use crate::sync::{Ordering, fence};
 
+/// Batches of up to this many events are recorded event by event.
+const LATENCIES_OF_BATCH: usize = 32;
+
 impl Worker {
     pub(super) fn process_round(&mut self) {
         let count = self.scratch.batch.len();
@@ -42,7 +45,9 @@ impl Worker {
         let shard = &self.mesh.shards[self.index];
         let Scratch { batch, admitted, places, marks, lost, .. } = &mut self.scratch;
         let events = borrow(batch);
-        let last_stamp = record_latency(shard, events);
+        let last_stamp = events.last().map_or(0, |event| event.body().stamp);
+        let mut now = clock::now();
+        record_latency(shard, events, now);
         shard.cells.batches.add(1);
         shard.cells.batch_size.record(events.len() as u64, 1);
 
@@ -60,7 +65,7 @@ impl Worker {
             if matches!(station.filter, Filter::All) && losses.count == 0 {
                 let track = if is_last { Track::From(before) } else { Track::Nothing };
                 let lost = &mut |place| losses.note(place);
-                station.deliver(events, Delivery { supervisor, progress, track, lost });
+                now = station.deliver(events, now, Delivery { supervisor, progress, track, lost });
                 continue;
             }
             admitted.clear();
@@ -79,7 +84,7 @@ impl Worker {
                 let track = if is_last { Track::Marks { marks, lost: 0 } } else { Track::Nothing };
                 let lost = &mut |index: usize| losses.note(places[index]);
                 let delivery = Delivery { supervisor, progress, track, lost };
-                station.deliver(borrow(admitted), delivery);
+                now = station.deliver(borrow(admitted), now, delivery);
             }
         }
         // Abandoned in the middle of a batch: what was not processed is not counted, and the report says so.
@@ -166,21 +171,16 @@ fn borrow(events: &[*const Event]) -> &[&Event] {
     unsafe { std::slice::from_raw_parts(events.as_ptr().cast::<&Event>(), events.len()) }
 }
 
-/// Records how long each event of a batch waited; returns the last one's stamp.
+/// Records how long the events of a batch have waited.
+///
+/// They are in the order of their stamps, so neighbours have waited about equally long: in a large batch some of them are recorded
+/// together, as the first of them, which has waited longest.
 #[inline]
-fn record_latency(shard: &Shard, events: &[&Event]) -> u64 {
-    let now = clock::now();
-    let age = |event: &&Event| now.saturating_sub(event.body().stamp);
-    let mut rest = events;
-    while let Some(first) = rest.first() {
-        // Neighbours mostly fall into one bucket of the histogram; they are recorded together.
-        let oldest = age(first);
-        let same = oldest - (oldest >> 6)..=oldest;
-        let run = rest.iter().take_while(|event| same.contains(&age(event))).count();
-        shard.cells.latency.record(clock::ticks_to_nanos(oldest), run as u64);
-        rest = &rest[run..];
+fn record_latency(shard: &Shard, events: &[&Event], now: u64) {
+    for neighbours in events.chunks(events.len().div_ceil(LATENCIES_OF_BATCH).max(1)) {
+        let age = now.saturating_sub(neighbours[0].body().stamp);
+        shard.cells.latency.record(clock::ticks_to_nanos(age), neighbours.len() as u64);
     }
-    events.last().map_or(0, |event| event.body().stamp)
 }
 
 /// Counts and reports a panic in the destructor of a value.

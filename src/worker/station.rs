@@ -122,11 +122,10 @@ impl Station {
         })
     }
 
-    /// Hands a batch to the instance, and goes on behind every event that it panics on.
-    pub(super) fn deliver(&mut self, events: &[&Event], delivery: Delivery<'_>) {
+    /// Hands a batch to the instance, and goes on behind every event that it panics on. Takes and returns the time, in ticks.
+    pub(super) fn deliver(&mut self, events: &[&Event], began: u64, delivery: Delivery<'_>) -> u64 {
         let Delivery { supervisor, progress, mut track, lost } = delivery;
         let mut start = 0;
-        let began = clock::now();
         while start < events.len() {
             let rest = &events[start..];
             let Some(instance) = &mut self.instance else {
@@ -180,9 +179,11 @@ impl Station {
                 break;
             }
         }
-        let nanos = clock::ticks_to_nanos(clock::now().saturating_sub(began));
+        let now = clock::now();
+        let nanos = clock::ticks_to_nanos(now.saturating_sub(began));
         let count = events.len() as u64;
         self.cells.time.record(nanos / count, count);
+        now
     }
 
     /// What follows a refusal: where in the batch to go on, if anywhere.
