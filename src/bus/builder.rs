@@ -145,9 +145,10 @@ impl Builder {
     /// When a setting is out of range, two processors have one name, a factory fails or a thread cannot be started. Nothing is left
     /// running then; instances that had been built are shut down.
     pub fn build(self) -> Result<Bus, BuildError> {
+        let parallelism = available_parallelism();
         let shards = match self.shards {
             Some(shards) => shards,
-            None => available_parallelism(),
+            None => parallelism.min(MAX_SHARDS),
         };
         if !(1..=MAX_SHARDS).contains(&shards) {
             return Err(BuildError::Shards { shards });
@@ -166,6 +167,7 @@ impl Builder {
             capacity: self.capacity,
             max_rings: self.max_rings,
             strategy: self.strategy,
+            parallelism,
             policy: self.policy,
             hook: self.hook,
             hop_limit: self.hop_limit,
@@ -178,7 +180,7 @@ impl Builder {
 
 fn available_parallelism() -> usize {
     #[cfg(not(loom))]
-    return thread::available_parallelism().map_or(1, usize::from).min(MAX_SHARDS);
+    return thread::available_parallelism().map_or(1, usize::from);
     #[cfg(loom)]
     {
         let _ = thread::current();

@@ -13,7 +13,7 @@ use crate::stats::Stats;
 use crate::sync::{
     Arc, Condvar, Mutex, MutexGuard, Ordering, heavy_fence, lock, prepare_fences, thread,
 };
-use crate::worker::{Desk, Filter, Setup, Supervisor, WaitStrategy, Worker};
+use crate::worker::{Desk, Filter, Setup, Supervisor, WaitStrategy, Waiting, Worker};
 
 /// What to start.
 pub(super) struct Plan {
@@ -21,6 +21,8 @@ pub(super) struct Plan {
     pub(super) capacity: usize,
     pub(super) max_rings: usize,
     pub(super) strategy: WaitStrategy,
+    /// Cores that the caller may use.
+    pub(super) parallelism: usize,
     pub(super) policy: FaultPolicy,
     pub(super) hook: Option<Hook>,
     pub(super) hop_limit: u8,
@@ -133,7 +135,7 @@ impl Life {
             },
         };
         let processors = plan.processors.clone();
-        let strategy = plan.strategy;
+        let waiting = Waiting::new(plan.strategy, plan.parallelism);
         let core = plan.cores.get(index % plan.cores.len().max(1)).copied();
         let body = move || {
             if let Some(core) = core
@@ -144,7 +146,7 @@ impl Life {
                 });
             }
             enter_shard(&mesh, index);
-            match Worker::new(Setup { index, mesh, desk, supervisor, strategy, processors }) {
+            match Worker::new(Setup { index, mesh, desk, supervisor, waiting, processors }) {
                 Ok(worker) => {
                     state.set(index, Phase::Running);
                     worker.run();

@@ -1,9 +1,6 @@
 //! How a shard waits: how long it looks again, and when it sleeps.
 
 use std::hint::spin_loop;
-use std::num::NonZero;
-use std::sync::OnceLock;
-use std::thread::available_parallelism;
 
 use crate::clock;
 use crate::sync::thread;
@@ -69,6 +66,7 @@ pub(super) enum Step {
 #[derive(Debug)]
 pub(crate) struct Waiting {
     strategy: WaitStrategy,
+    cores: usize,
     /// There are more threads at work for this bus than cores. Whoever is to fill a ring may be waiting for this very core, so it is
     /// given away instead of spinning.
     crowded: bool,
@@ -80,9 +78,11 @@ pub(crate) struct Waiting {
 }
 
 impl Waiting {
-    pub(crate) fn new(strategy: WaitStrategy) -> Self {
+    /// For a machine with `cores` cores for this process; a shard that is bound to one of them must not count by itself.
+    pub(crate) fn new(strategy: WaitStrategy, cores: usize) -> Self {
         Self {
             strategy,
+            cores,
             crowded: false,
             empty_rounds: 0,
             dense_ticks: clock::rate().to_ticks(DENSE_NANOS).max(1),
@@ -93,10 +93,7 @@ impl Waiting {
 
     /// Takes note of how many threads keep this bus busy: its shards, and those that emit to this one.
     pub(super) fn shared_by(&mut self, threads: usize) {
-        // Asking takes the system some reads of files.
-        static CORES: OnceLock<usize> = OnceLock::new();
-        let cores = CORES.get_or_init(|| available_parallelism().map_or(1, NonZero::get));
-        self.crowded = threads > *cores;
+        self.crowded = threads > self.cores;
     }
 
     /// After a round that read `events` events, the last one stamped `stamp`.

@@ -25,8 +25,9 @@ mod swap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 pub(crate) use control::{Control, Desk, Edit, Filter, Order, Replies, Reply};
+use idle::Step;
 pub use idle::WaitStrategy;
-use idle::{Step, Waiting};
+pub(crate) use idle::Waiting;
 pub(crate) use merge::Merge;
 use round::value_drop_fault;
 use station::Station;
@@ -54,7 +55,7 @@ pub(crate) struct Setup {
     pub(crate) mesh: Arc<Mesh>,
     pub(crate) desk: Arc<Desk>,
     pub(crate) supervisor: Supervisor,
-    pub(crate) strategy: WaitStrategy,
+    pub(crate) waiting: Waiting,
     pub(crate) processors: Vec<(String, Filter, Make)>,
 }
 
@@ -107,14 +108,14 @@ struct Scratch {
 impl Worker {
     /// Builds the processors. Fails with the name of the first whose factory fails, and the reason.
     pub(crate) fn new(setup: Setup) -> Result<Self, (String, String)> {
-        let Setup { index, mesh, desk, supervisor, strategy, processors } = setup;
+        let Setup { index, mesh, desk, supervisor, waiting, processors } = setup;
         mesh.shards[index].gate.set_worker(thread::current());
         let mut worker = Self {
             index,
             mesh,
             desk,
             supervisor,
-            waiting: Waiting::new(strategy),
+            waiting,
             stations: Vec::new(),
             staged: None,
             former: None,
