@@ -37,7 +37,8 @@ use delivery::touch;
 /// assert!(event.to_string().starts_with("USER(3) 20"));
 /// assert!(event.to_string().ends_with("Z -> 17"));
 /// ```
-#[repr(transparent)]
+#[repr(C)]
+#[cfg_attr(not(loom), repr(align(64)))]
 pub struct Event {
     slot: Slot<Body>,
 }
@@ -139,6 +140,7 @@ unsafe impl Send for Event {}
 #[cfg(not(loom))]
 const _: () = {
     assert!(size_of::<Event>() == 64, "an event is one cache line");
+    assert!(size_of::<Slot<Body>>() == 64, "and so is its slot");
     assert!(align_of::<Event>() == 64, "an event does not straddle cache lines");
 };
 
@@ -157,7 +159,7 @@ impl Event {
     /// The event in a filled slot of a ring.
     #[inline(always)]
     pub(crate) fn in_slot(slot: &Slot<Body>) -> &Self {
-        // SAFETY: `Event` is a transparent wrapper of the slot.
+        // SAFETY: an event is its slot, and aligned to a line; so are the slots of a ring, which are one line each.
         unsafe { &*std::ptr::from_ref(slot).cast::<Self>() }
     }
 

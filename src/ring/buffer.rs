@@ -1,8 +1,56 @@
 //! The memory of a ring: a power-of-two array of slots that starts as zeroes.
 
+use std::fmt;
+use std::ptr::NonNull;
+
 use super::slot::Slot;
 
 pub(crate) use imp::Buffer;
+
+/// Where the slots of a ring are, for those who keep the ring alive: each end has this at hand, and need not ask the ring.
+pub(crate) struct Slots<T> {
+    first: NonNull<Slot<T>>,
+    /// Their number, a power of two, less one.
+    mask: u64,
+}
+
+impl<T> Clone for Slots<T> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<T> Copy for Slots<T> {}
+
+// SAFETY: a reference to slots; see the buffer's.
+unsafe impl<T: Send> Send for Slots<T> {}
+// SAFETY: as above.
+unsafe impl<T: Send> Sync for Slots<T> {}
+
+impl<T> fmt::Debug for Slots<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Slots").field("mask", &self.mask).finish_non_exhaustive()
+    }
+}
+
+impl<T> Slots<T> {
+    /// How many there are.
+    #[inline(always)]
+    pub(crate) fn capacity(self) -> u64 {
+        self.mask + 1
+    }
+
+    /// The slot of a position.
+    ///
+    /// # Safety
+    /// The buffer is alive while the reference is.
+    #[inline(always)]
+    pub(crate) unsafe fn at<'a>(self, position: u64) -> &'a Slot<T> {
+        // SAFETY: masked by the length that the buffer was made with; a zeroed slot is valid: its header is 0 and its body may be
+        // uninitialised.
+        unsafe { self.first.add((position & self.mask) as usize).as_ref() }
+    }
+}
 
 #[cfg(not(loom))]
 mod imp {
@@ -10,7 +58,9 @@ mod imp {
     use std::marker::PhantomData;
     use std::ptr::NonNull;
 
-    use super::Slot;
+    use crossbeam_utils::CachePadded;
+
+    use super::{Slot, Slots};
 
     /// `len` slots, aligned to a cache line, all headers zero.
     ///
@@ -18,7 +68,7 @@ mod imp {
     /// here. An allocation that is both zeroed and over-aligned is cleared by hand, which touches every
     /// page; this way a ring that carried one event costs one page, and a mesh of 64 x 64 rings stays small.
     pub(crate) struct Buffer<T> {
-        slots: NonNull<Slot<T>>,
+        slots: Slots<T>,
         allocation: NonNull<u8>,
         layout: Layout,
         owns: PhantomData<Slot<T>>,
@@ -33,31 +83,26 @@ mod imp {
 
     impl<T> Buffer<T> {
         pub(crate) fn new(len: usize) -> Self {
-            let align = align_of::<Slot<T>>();
+            let align = align_of::<CachePadded<()>>().max(align_of::<Slot<T>>());
             let size = size_of::<Slot<T>>()
                 .checked_mul(len)
                 .and_then(|size| size.checked_add(align))
                 .expect("the builder bounds a ring's capacity");
             let layout = Layout::from_size_align(size, MALLOC_ALIGN)
                 .expect("the builder bounds a ring's capacity");
-            // SAFETY: the layout is not empty, `align` alone is at least 64.
+            // SAFETY: the layout is not empty, `align` alone is more than nothing.
             let Some(allocation) = NonNull::new(unsafe { alloc_zeroed(layout) }) else {
                 handle_alloc_error(layout)
             };
             let offset = allocation.align_offset(align);
             // SAFETY: `offset` is below `align`, and the allocation is `align` longer than the slots.
-            let slots = unsafe { allocation.add(offset) }.cast::<Slot<T>>();
+            let first = unsafe { allocation.add(offset) }.cast::<Slot<T>>();
+            let slots = Slots { first, mask: len as u64 - 1 };
             Self { slots, allocation, layout, owns: PhantomData }
         }
 
-        /// The slot at `index`.
-        ///
-        /// # Safety
-        /// `index` is below the length that the buffer was made with.
-        #[inline(always)]
-        pub(crate) unsafe fn get(&self, index: usize) -> &Slot<T> {
-            // SAFETY: in bounds by contract; a zeroed slot is valid: its header is 0 and its body may be uninitialised.
-            unsafe { self.slots.add(index).as_ref() }
+        pub(crate) fn slots(&self) -> Slots<T> {
+            self.slots
         }
     }
 
@@ -71,7 +116,7 @@ mod imp {
 
 #[cfg(loom)]
 mod imp {
-    use super::Slot;
+    use super::{Slot, Slots};
 
     pub(crate) struct Buffer<T>(Box<[Slot<T>]>);
 
@@ -83,10 +128,9 @@ mod imp {
             Self((0..len).map(|_| Slot::empty()).collect())
         }
 
-        /// # Safety
-        /// None here; the contract is that of the real buffer.
-        pub(crate) unsafe fn get(&self, index: usize) -> &Slot<T> {
-            &self.0[index]
+        pub(crate) fn slots(&self) -> Slots<T> {
+            let first = std::ptr::NonNull::from(&*self.0).cast();
+            Slots { first, mask: self.0.len() as u64 - 1 }
         }
     }
 }

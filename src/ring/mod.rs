@@ -2,12 +2,12 @@
 //!
 //! # Algorithm
 //!
-//! Positions count up for ever; position `p` lives in slot `p mod capacity`, on lap `p div capacity + 1`. The producer
-//! writes the body and stores the lap into the slot's header, with Release, last. The consumer polls the header of the
+//! Positions count up for ever; position `p` lives in slot `p mod capacity`. The producer writes the body and stores the mark of
+//! the position, which is `p + 1` in 32 bits, into the slot's header, with Release, last. The consumer polls the header of the
 //! slot that it will read anyway, so one cache line travels per event and there is no shared tail. Slots are
 //! given back by one store of `head` per batch. The idea is that of FastFlow's and MCRingBuffer's queues (Giacomoni,
 //! Moseley, Vachharajani, "FastForward for Efficient Pipeline Parallelism", PPoPP 2008; Lee, Bu, Chandranmenon, "A
-//! Lock-Free, Cache-Efficient Multi-Core Synchronization Mechanism", ANCS 2009), with a lap number in place of an
+//! Lock-Free, Cache-Efficient Multi-Core Synchronization Mechanism", ANCS 2009), with the position in place of an
 //! empty mark so that any body can be carried.
 //!
 //! # Invariants
@@ -36,7 +36,7 @@ use std::task::Waker;
 use crossbeam_utils::CachePadded;
 
 use crate::sync::{Arc, AtomicBool, AtomicU64, Ordering, light_fence};
-use buffer::Buffer;
+use buffer::{Buffer, Slots};
 pub(crate) use slot::{DROPS, Slot};
 pub(crate) use waiters::WaiterId;
 use waiters::Waiters;
@@ -47,8 +47,6 @@ pub(crate) struct Ring<T> {
     state: CachePadded<AtomicU64>,
     /// First position not released. Written by the consumer only, once per batch.
     head: CachePadded<AtomicU64>,
-    /// log2 of the capacity.
-    shift: u32,
     /// Set when the producer is gone for good, cleared when a new one takes over.
     orphaned: AtomicBool,
     waiters: Waiters,
@@ -68,7 +66,6 @@ impl<T> Ring<T> {
         Self {
             state: CachePadded::new(AtomicU64::new(0)),
             head: CachePadded::new(AtomicU64::new(0)),
-            shift: capacity.trailing_zeros(),
             orphaned: AtomicBool::new(false),
             waiters: Waiters::new(),
             buffer: Buffer::new(capacity),
@@ -76,7 +73,7 @@ impl<T> Ring<T> {
     }
 
     pub(crate) fn capacity(&self) -> u64 {
-        1 << self.shift
+        self.buffer.slots().capacity()
     }
 
     /// How many events were ever published. Never decreases.
@@ -146,19 +143,14 @@ impl<T> Ring<T> {
     pub(crate) fn wake_all(&self) {
         self.waiters.wake(usize::MAX);
     }
+}
 
-    #[inline(always)]
-    fn slot(&self, position: u64) -> &Slot<T> {
-        let index = position & ((1 << self.shift) - 1);
-        // SAFETY: masked by the length that the buffer was made with.
-        unsafe { self.buffer.get(index as usize) }
-    }
-
-    #[inline(always)]
-    fn lap(&self, position: u64) -> u32 {
-        // Wraps after 2^32 laps; only the previous lap of the same slot must differ, and it does.
-        ((position >> self.shift) as u32).wrapping_add(1)
-    }
+/// What the header of a position's slot shows when it is filled. Repeats after 2^32 positions; only the former content of the same slot
+/// must differ, which is of the position `capacity` before, and does. Memory that was never written shows 0, which no slot waits for on
+/// its first lap.
+#[inline(always)]
+fn mark(position: u64) -> u32 {
+    (position as u32).wrapping_add(1)
 }
 
 impl<T> Drop for Ring<T> {
@@ -170,7 +162,7 @@ impl<T> Drop for Ring<T> {
             // whatever thread drops the last handle.
             let dropped = catch_unwind(AssertUnwindSafe(|| {
                 // SAFETY: slots in head..tail are filled, and nobody else is left.
-                unsafe { self.slot(position).drop_body() };
+                unsafe { self.buffer.slots().at(position).drop_body() };
             }));
             // The payload's own destructor is as foreign as the one that panicked.
             std::mem::forget(dropped);
@@ -185,6 +177,7 @@ const SLOTS_PER_WAKE_UP: u64 = 64;
 #[derive(Debug)]
 pub(crate) struct Inlet<T> {
     ring: Arc<Ring<T>>,
+    slots: Slots<T>,
     /// Next position to fill.
     tail: u64,
     /// First position that is known not to be free: a past value of the consumer's `head`, plus the capacity. Refreshed only
@@ -203,7 +196,8 @@ impl<T> Inlet<T> {
         let head = ring.released();
         ring.orphaned.store(false, Ordering::Release);
         let limit = head + ring.capacity();
-        Self { ring, tail, limit, staged: 0, first_tag: 0 }
+        let slots = ring.buffer.slots();
+        Self { ring, slots, tail, limit, staged: 0, first_tag: 0 }
     }
 
     pub(crate) fn ring(&self) -> &Arc<Ring<T>> {
@@ -237,9 +231,8 @@ impl<T> Inlet<T> {
     #[inline(always)]
     pub(crate) unsafe fn publish(&mut self, tag: u32, body: T) {
         debug_assert!(self.tail < self.limit, "publish without room");
-        let slot = self.ring.slot(self.tail);
-        // SAFETY: this is the one producer, and the consumer has released the slot: head > tail - capacity.
-        unsafe { slot.fill(self.ring.lap(self.tail), tag, body) };
+        // SAFETY: the ring is alive, this is its one producer, and the consumer has released the slot: head > tail - capacity.
+        unsafe { self.slots.at(self.tail).fill(mark(self.tail), tag, body) };
         self.tail += 1;
     }
 
@@ -260,14 +253,15 @@ impl<T> Inlet<T> {
     #[inline(always)]
     pub(crate) unsafe fn stage(&mut self, tag: u32, write: impl FnOnce(*mut T)) {
         let position = self.tail + self.staged;
-        let slot = self.ring.slot(position);
+        // SAFETY: the ring is alive.
+        let slot = unsafe { self.slots.at(position) };
         if self.staged == 0 {
             self.first_tag = tag;
             // SAFETY: this is the one producer, and the consumer has released the slot.
             unsafe { slot.stage_first(write) };
         } else {
             // SAFETY: as above; and the group's first slot is not visible.
-            unsafe { slot.stage(self.ring.lap(position), tag, write) };
+            unsafe { slot.stage(mark(position), tag, write) };
         }
         self.staged += 1;
     }
@@ -279,7 +273,8 @@ impl<T> Inlet<T> {
     /// crosses between the cores once, and the producer's writes to all of them are under way at the same time.
     #[inline(always)]
     pub(crate) fn show_group(&mut self) {
-        self.ring.slot(self.tail).show(self.ring.lap(self.tail), self.first_tag);
+        // SAFETY: the ring is alive.
+        unsafe { self.slots.at(self.tail) }.show(mark(self.tail), self.first_tag);
         self.tail += self.staged;
         self.staged = 0;
     }
@@ -301,6 +296,7 @@ impl<T> Inlet<T> {
 #[derive(Debug)]
 pub(crate) struct Outlet<T> {
     ring: Arc<Ring<T>>,
+    slots: Slots<T>,
     /// Next position to read; `head..next` has been read and not yet released.
     next: u64,
     /// The consumer's copy of `ring.head`.
@@ -313,7 +309,8 @@ impl<T> Outlet<T> {
     /// Takes over a ring whose former consumer, if any, is gone.
     pub(crate) fn new(ring: Arc<Ring<T>>) -> Self {
         let head = ring.released();
-        Self { ring, next: head, head, tags: 0 }
+        let slots = ring.buffer.slots();
+        Self { ring, slots, next: head, head, tags: 0 }
     }
 
     pub(crate) fn ring(&self) -> &Arc<Ring<T>> {
@@ -323,8 +320,9 @@ impl<T> Outlet<T> {
     /// The next event, if one is published.
     #[inline(always)]
     pub(crate) fn peek(&self) -> Option<&Slot<T>> {
-        let slot = self.ring.slot(self.next);
-        slot.is_filled(self.ring.lap(self.next)).then_some(slot)
+        // SAFETY: the ring is alive.
+        let slot = unsafe { self.slots.at(self.next) };
+        slot.is_filled(mark(self.next)).then_some(slot)
     }
 
     /// Moves past the event that [`peek`](Self::peek) returned, whose tag is `tag`: without [`DROPS`] in it its body is forgotten and
@@ -356,10 +354,9 @@ impl<T> Outlet<T> {
         while position < self.next {
             let dropped = catch_unwind(AssertUnwindSafe(|| {
                 while position < self.next {
-                    let slot = self.ring.slot(position);
                     position += 1;
-                    // SAFETY: read and not released, so filled and ours; the position has moved past it.
-                    unsafe { slot.drop_body() };
+                    // SAFETY: the ring is alive, and the slot read and not released, so filled and ours; the position has moved past it.
+                    unsafe { self.slots.at(position - 1).drop_body() };
                 }
             }));
             if let Err(payload) = dropped {

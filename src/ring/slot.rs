@@ -7,12 +7,12 @@ use crate::sync::{AtomicU64, Ordering, UnsafeCell};
 /// The bit of a tag that says that the body behind it has something to drop.
 pub(crate) const DROPS: u32 = 1 << 31;
 
-/// A slot: 64 bytes for a body of up to 56.
+/// A slot: 64 bytes for a body of 56.
 ///
-/// The header holds the lap in its upper and a tag in its lower half. The producer stores it last, with Release;
-/// the consumer polls it with Acquire. While the header shows the consumer's lap the body is initialised and nobody
+/// The header holds a mark of the position in its upper and a tag in its lower half. The producer stores it last, with Release;
+/// the consumer polls it with Acquire. While the header shows the mark of the consumer's position the body is initialised and nobody
 /// writes it; otherwise the body belongs to the producer.
-#[repr(C, align(64))]
+#[repr(C)]
 pub(crate) struct Slot<T> {
     header: AtomicU64,
     body: UnsafeCell<MaybeUninit<T>>,
@@ -27,7 +27,7 @@ impl<T> Slot<T> {
         }
     }
 
-    /// An empty slot of a ring: lap 0, which no consumer waits for first.
+    /// An empty slot of a ring: a mark that no consumer waits for first.
     #[cfg(loom)]
     pub(crate) fn empty() -> Self {
         Self { header: AtomicU64::new(0), body: UnsafeCell::new(MaybeUninit::uninit()) }
@@ -40,17 +40,17 @@ impl<T> Slot<T> {
         self.header.load(Ordering::Relaxed) as u32
     }
 
-    /// Whether a filled slot is in a ring. (One lap in 2^32 looks as if it were not.)
+    /// Whether a filled slot is in a ring. (One event in 2^32 looks as if it were not.)
     #[inline(always)]
     pub(crate) fn is_in_ring(&self) -> bool {
         // As in `tag`.
         self.header.load(Ordering::Relaxed) >> 32 != 0
     }
 
-    /// Whether the slot has been filled on lap `lap`.
+    /// Whether the slot has been filled for the position whose mark is `mark`.
     #[inline(always)]
-    pub(crate) fn is_filled(&self, lap: u32) -> bool {
-        (self.header.load(Ordering::Acquire) >> 32) as u32 == lap
+    pub(crate) fn is_filled(&self, mark: u32) -> bool {
+        (self.header.load(Ordering::Acquire) >> 32) as u32 == mark
     }
 
     /// Writes the body, then makes it visible.
@@ -58,24 +58,24 @@ impl<T> Slot<T> {
     /// # Safety
     /// The caller is the one producer of the ring, and the consumer has released the slot.
     #[inline(always)]
-    pub(crate) unsafe fn fill(&self, lap: u32, tag: u32, body: T) {
+    pub(crate) unsafe fn fill(&self, mark: u32, tag: u32, body: T) {
         self.body.with_mut(|place| {
             // SAFETY: a released slot belongs to the one producer, so nobody else reads or writes the body.
             unsafe { (*place).write(body) };
         });
-        self.header.store(u64::from(lap) << 32 | u64::from(tag), Ordering::Release);
+        self.header.store(u64::from(mark) << 32 | u64::from(tag), Ordering::Release);
     }
 
-    /// Fills the slot without making it visible to a consumer that has not seen an earlier one: the header shows the lap, and whoever
+    /// Fills the slot without making it visible to a consumer that has not seen an earlier one: the header shows the mark, and whoever
     /// shows the first slot of a group shows the whole group, see [`Inlet::show_group`](super::Inlet::show_group).
     ///
     /// # Safety
     /// As for [`fill`](Self::fill); `write` initialises the body; and the slot in front of this one is not visible.
     #[inline(always)]
-    pub(crate) unsafe fn stage(&self, lap: u32, tag: u32, write: impl FnOnce(*mut T)) {
+    pub(crate) unsafe fn stage(&self, mark: u32, tag: u32, write: impl FnOnce(*mut T)) {
         // SAFETY: passed on.
         unsafe { self.stage_first(write) };
-        self.header.store(u64::from(lap) << 32 | u64::from(tag), Ordering::Relaxed);
+        self.header.store(u64::from(mark) << 32 | u64::from(tag), Ordering::Relaxed);
     }
 
     /// Writes the body of the first slot of a group, which the consumer may be looking at; [`show`](Self::show) ends that.
@@ -90,8 +90,8 @@ impl<T> Slot<T> {
 
     /// Makes the first slot of a group visible, and with it the others. For the one producer.
     #[inline(always)]
-    pub(crate) fn show(&self, lap: u32, tag: u32) {
-        self.header.store(u64::from(lap) << 32 | u64::from(tag), Ordering::Release);
+    pub(crate) fn show(&self, mark: u32, tag: u32) {
+        self.header.store(u64::from(mark) << 32 | u64::from(tag), Ordering::Release);
     }
 
     /// The body of a filled slot.
