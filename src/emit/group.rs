@@ -1,6 +1,6 @@
 //! Events of a batch on their way into the rings.
 
-use crate::event::{Body, Parts, Tag, Value};
+use crate::event::{Body, Event, Parts, Tag, Value};
 use crate::key::route;
 
 /// The most events of a batch that are published together.
@@ -13,7 +13,7 @@ pub(super) const GROUP: usize = 64;
 #[derive(Debug)]
 pub(super) struct Group {
     /// For each lane what goes through it, with its place in the group as a stamp.
-    pub(super) lanes: Box<[Vec<Parts>]>,
+    pub(super) lanes: Box<[Vec<Event>]>,
     /// The lanes that something goes through.
     pub(super) touched: Vec<usize>,
     len: u64,
@@ -44,9 +44,8 @@ impl Group {
         //
         // NB: `Vec::push` may have to grow, and so passes the event through memory once more.
         unsafe {
-            lane.as_mut_ptr()
-                .add(lane.len())
-                .write(Parts { tag, body: Body { stamp: self.len, key_hash, value } });
+            let body = Body { stamp: self.len, key_hash, value };
+            lane.as_mut_ptr().add(lane.len()).write(Event::from_parts(Parts { tag, body }));
             lane.set_len(lane.len() + 1);
         }
         self.len += 1;
@@ -56,9 +55,9 @@ impl Group {
     pub(super) fn take(&mut self) -> Vec<Parts> {
         let mut all = Vec::with_capacity(self.len());
         for index in self.touched.drain(..) {
-            all.append(&mut self.lanes[index]);
+            all.extend(self.lanes[index].drain(..).map(Event::into_whole));
         }
-        all.sort_unstable_by_key(|parts| parts.body.stamp);
+        all.sort_unstable_by_key(|parts: &Parts| parts.body.stamp);
         self.len = 0;
         all
     }

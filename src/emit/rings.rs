@@ -1,7 +1,7 @@
 //! The rings of one producer, one per shard, opened when they are first needed.
 
 use super::group::Group;
-use crate::event::{Body, EventType, Parts, RawKind, RawValue, Tag, Word, delivery};
+use crate::event::{Body, Event, EventType, Parts, RawKind, RawValue, Tag, Word, delivery};
 use crate::key::{Key, route};
 use crate::ring::{Inlet, Ring};
 use crate::shard::{Mesh, Owner, Shard};
@@ -226,13 +226,13 @@ impl Rings {
         let stamp = clock.is_global().then(|| clock.stamp());
         for &index in &group.touched {
             if let Lane::Own(inlet) = &mut self.lanes[index] {
-                for Parts { tag, body } in &group.lanes[index] {
+                let events = &mut group.lanes[index];
+                for event in &mut *events {
                     // A counted clock belongs to one shard, and stamps each event by itself.
-                    let stamp = stamp.unwrap_or_else(|| self.mesh.shards[index].clock.stamp());
-                    // SAFETY: there is room for the whole group, nothing here panics, and below the group gives up its bodies.
-                    unsafe { inlet.stage(tag.bits(), |place| body.write_stamped(stamp, place)) };
+                    event.restamp(stamp.unwrap_or_else(|| self.mesh.shards[index].clock.stamp()));
                 }
-                inlet.show_group();
+                // SAFETY: there is room for the whole group, which gives up its events below.
+                unsafe { inlet.publish_group(Event::slots_of(events)) };
             }
         }
         self.end_group(group);

@@ -7,7 +7,7 @@ pub(crate) mod timestamp;
 mod value;
 
 use std::fmt;
-use std::mem::{ManuallyDrop, MaybeUninit};
+use std::mem::ManuallyDrop;
 use std::time::SystemTime;
 
 pub use kind::{EventType, ParseEventTypeError};
@@ -55,27 +55,6 @@ pub(crate) struct Body {
 impl fmt::Debug for Body {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Body").field("stamp", &self.stamp).finish_non_exhaustive()
-    }
-}
-
-impl Body {
-    /// Writes this body, with another stamp, to `place`, which then owns the value.
-    ///
-    /// NB: What lies behind the stamp is copied from memory to memory in three vector moves, aligned in a slot. Taken by value, a body
-    /// goes through the stack in words, and the store queue, whose length bounds how many slots are under way at a time, fills
-    /// up with them.
-    ///
-    /// # Safety
-    /// `place` is valid for writes, and this body is not used again.
-    #[inline(always)]
-    pub(crate) unsafe fn write_stamped(&self, stamp: u64, place: *mut Self) {
-        type Rest = [MaybeUninit<u64>; (size_of::<Body>() - size_of::<u64>()) / size_of::<u64>()];
-        // SAFETY: the stamp comes first, and nothing but words is behind it.
-        unsafe {
-            (&raw mut (*place).stamp).write(stamp);
-            let (from, to) = (std::ptr::from_ref(self).cast::<u64>(), place.cast::<u64>());
-            to.add(1).cast::<Rest>().copy_from_nonoverlapping(from.add(1).cast::<Rest>(), 1);
-        }
     }
 }
 
@@ -152,8 +131,23 @@ impl Event {
         Self::from_parts(Parts { tag: Tag::new(kind, 0, key.is_present()), body })
     }
 
+    #[inline(always)]
     pub(crate) fn from_parts(parts: Parts) -> Self {
         Self { slot: Slot::filled(parts.tag.bits(), parts.body) }
+    }
+
+    /// The slots of events outside a ring.
+    #[inline(always)]
+    pub(crate) fn slots_of(events: &mut [Self]) -> &mut [Slot<Body>] {
+        // SAFETY: an event is its slot; it is larger by nothing, and its alignment is enough for one.
+        unsafe { std::slice::from_raw_parts_mut(events.as_mut_ptr().cast(), events.len()) }
+    }
+
+    /// Gives an event outside a ring another stamp.
+    #[inline(always)]
+    pub(crate) fn restamp(&mut self, stamp: u64) {
+        // SAFETY: an event is only ever made around a filled slot.
+        unsafe { self.slot.body_mut() }.stamp = stamp;
     }
 
     /// The event in a filled slot of a ring.
@@ -233,13 +227,19 @@ impl Event {
     /// assert_eq!(value.get(), Some(&"x"));
     /// ```
     pub fn into_parts(self) -> (EventType, Value, Key) {
-        let (kind, key) = (self.tag().kind(), self.key());
+        let key = self.key();
+        let Parts { tag, body } = self.into_whole();
+        (tag.kind(), body.value, key)
+    }
+
+    /// The inverse of [`from_parts`](Self::from_parts).
+    pub(crate) fn into_whole(self) -> Parts {
         let this = ManuallyDrop::new(self);
         // SAFETY: the slot is moved out of an event whose destructor will not run.
         let slot = unsafe { std::ptr::read(&this.slot) };
         // SAFETY: the slot is filled, and this is its only user. What is left of it has no body to drop.
         let body = unsafe { slot.take() };
-        (kind, body.value, key)
+        Parts { tag: Tag(slot.tag()), body }
     }
 
     /// The value, without the rest.

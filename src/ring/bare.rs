@@ -1,11 +1,15 @@
 //! The ring by itself, for measurements: not part of the API, and without promises of stability.
 
-use super::{DROPS, Inlet, Outlet, Ring};
+use super::{DROPS, Inlet, Outlet, Ring, Slot};
 use crate::sync::Arc;
 
 /// The producer's end.
 #[derive(Debug)]
-pub struct Head<T>(Inlet<T>);
+pub struct Head<T> {
+    inlet: Inlet<T>,
+    /// Memory for a group.
+    group: Vec<Slot<T>>,
+}
 
 /// The consumer's end.
 #[derive(Debug)]
@@ -18,7 +22,8 @@ pub struct Tail<T>(Outlet<T>);
 pub fn ring<T: Send>(capacity: usize) -> (Head<T>, Tail<T>) {
     assert!(capacity.is_power_of_two(), "capacity {capacity} is not a power of two");
     let ring = Arc::new(Ring::new(capacity));
-    (Head(Inlet::new(ring.clone())), Tail(Outlet::new(ring)))
+    let head = Head { inlet: Inlet::new(ring.clone()), group: Vec::new() };
+    (head, Tail(Outlet::new(ring)))
 }
 
 impl<T> Head<T> {
@@ -28,11 +33,11 @@ impl<T> Head<T> {
     /// When the ring is full.
     #[inline]
     pub fn push(&mut self, item: T) -> Result<(), T> {
-        if !self.0.has_room() {
+        if !self.inlet.has_room() {
             return Err(item);
         }
         // SAFETY: there is room, as asked above.
-        unsafe { self.0.publish(0, item) };
+        unsafe { self.inlet.publish(0, item) };
         Ok(())
     }
 }
@@ -41,14 +46,14 @@ impl<T: Copy> Head<T> {
     /// Puts all items in, visible together, or none when there is no room for all of them.
     #[inline]
     pub fn push_group(&mut self, items: &[T]) -> bool {
-        if items.is_empty() || !self.0.has_room_for(items.len() as u64) {
+        if items.is_empty() || !self.inlet.has_room_for(items.len() as u64) {
             return items.is_empty();
         }
-        for item in items {
-            // SAFETY: there is room for all, and nothing here panics.
-            unsafe { self.0.stage(0, |place| place.write(*item)) };
-        }
-        self.0.show_group();
+        // The items of the last group are not dropped: there is nothing to drop in them.
+        self.group.clear();
+        self.group.extend(items.iter().map(|item| Slot::filled(0, *item)));
+        // SAFETY: there is room for all, and the group is not used again.
+        unsafe { self.inlet.publish_group(&mut self.group) };
         true
     }
 }
@@ -56,7 +61,7 @@ impl<T: Copy> Head<T> {
 impl<T> Drop for Head<T> {
     fn drop(&mut self) {
         // The ring drops what is left in it, and is told how much came.
-        self.0.end();
+        self.inlet.end();
     }
 }
 

@@ -40,6 +40,18 @@ impl<T> Slots<T> {
         self.mask + 1
     }
 
+    /// How many slots from a position on lie in a row.
+    #[inline(always)]
+    pub(crate) fn in_a_row(self, position: u64) -> usize {
+        (self.capacity() - (position & self.mask)) as usize
+    }
+
+    /// Where the slot of a position is.
+    #[inline(always)]
+    pub(crate) fn place(self, position: u64) -> *mut Slot<T> {
+        self.first.as_ptr().wrapping_add((position & self.mask) as usize)
+    }
+
     /// The slot of a position.
     ///
     /// # Safety
@@ -48,7 +60,7 @@ impl<T> Slots<T> {
     pub(crate) unsafe fn at<'a>(self, position: u64) -> &'a Slot<T> {
         // SAFETY: masked by the length that the buffer was made with; a zeroed slot is valid: its header is 0 and its body may be
         // uninitialised.
-        unsafe { self.first.add((position & self.mask) as usize).as_ref() }
+        unsafe { &*self.place(position) }
     }
 }
 

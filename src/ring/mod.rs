@@ -183,10 +183,6 @@ pub(crate) struct Inlet<T> {
     /// First position that is known not to be free: a past value of the consumer's `head`, plus the capacity. Refreshed only
     /// when the ring looks full.
     limit: u64,
-    /// Slots from `tail` on that are written and not visible. Zero except within a group.
-    staged: u64,
-    /// The tag of the first of them.
-    first_tag: u32,
 }
 
 impl<T> Inlet<T> {
@@ -197,7 +193,7 @@ impl<T> Inlet<T> {
         ring.orphaned.store(false, Ordering::Release);
         let limit = head + ring.capacity();
         let slots = ring.buffer.slots();
-        Self { ring, slots, tail, limit, staged: 0, first_tag: 0 }
+        Self { ring, slots, tail, limit }
     }
 
     pub(crate) fn ring(&self) -> &Arc<Ring<T>> {
@@ -245,38 +241,33 @@ impl<T> Inlet<T> {
         self.tail + count <= self.limit
     }
 
-    /// Writes the next event of a group, which stays invisible until [`show_group`](Self::show_group).
+    /// Publishes a group of events, given in slots of their own that are filled and in no ring.
+    ///
+    /// The consumer reads slots in order, so it sees nothing of the group before it sees the first one, which is written last. It then
+    /// reads lines that are complete, and takes none away from the producer in the middle of writing. The others are written as one block,
+    /// with the widest stores that the processor has: the fewer stores to a line, the more lines are under way between the cores.
     ///
     /// # Safety
-    /// [`has_room_for`](Self::has_room_for) returned true for the whole group since the last publication, no code that may
-    /// panic runs before the group is shown, and `write` initialises the body.
+    /// [`has_room_for`](Self::has_room_for) returned true for the whole group since the last publication, and what is in its slots is not
+    /// used again.
     #[inline(always)]
-    pub(crate) unsafe fn stage(&mut self, tag: u32, write: impl FnOnce(*mut T)) {
-        let position = self.tail + self.staged;
-        // SAFETY: the ring is alive.
-        let slot = unsafe { self.slots.at(position) };
-        if self.staged == 0 {
-            self.first_tag = tag;
-            // SAFETY: this is the one producer, and the consumer has released the slot.
-            unsafe { slot.stage_first(write) };
-        } else {
-            // SAFETY: as above; and the group's first slot is not visible.
-            unsafe { slot.stage(mark(position), tag, write) };
+    pub(crate) unsafe fn publish_group(&mut self, group: &mut [Slot<T>]) {
+        debug_assert!(self.tail + group.len() as u64 <= self.limit, "publish without room");
+        for (position, slot) in (self.tail..).zip(&mut *group) {
+            slot.address_to(mark(position));
         }
-        self.staged += 1;
-    }
-
-    /// Publishes the staged events, by making the first one visible.
-    ///
-    /// The consumer reads slots in order, so it sees nothing of the group before it can see everything. It then
-    /// reads lines that are complete, and takes none away from the producer in the middle of writing: each line
-    /// crosses between the cores once, and the producer's writes to all of them are under way at the same time.
-    #[inline(always)]
-    pub(crate) fn show_group(&mut self) {
-        // SAFETY: the ring is alive.
-        unsafe { self.slots.at(self.tail) }.show(mark(self.tail), self.first_tag);
-        self.tail += self.staged;
-        self.staged = 0;
+        let Some((first, others)) = group.split_first() else { return };
+        let in_a_row = self.slots.in_a_row(self.tail + 1).min(others.len());
+        let (row, wrapped) = others.split_at(in_a_row);
+        // SAFETY: the ring is alive, this is its one producer, and the consumer has released the slots.
+        unsafe {
+            Slot::move_all(row, self.slots.place(self.tail + 1));
+            if !wrapped.is_empty() {
+                Slot::move_all(wrapped, self.slots.place(0));
+            }
+            first.move_to(self.slots.at(self.tail));
+        }
+        self.tail += group.len() as u64;
     }
 
     /// Clears the busy mark. After this the caller looks whether the shard sleeps.

@@ -18,6 +18,12 @@ pub(crate) struct Slot<T> {
     body: UnsafeCell<MaybeUninit<T>>,
 }
 
+impl<T> std::fmt::Debug for Slot<T> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Slot").field("header", &self.header).finish_non_exhaustive()
+    }
+}
+
 impl<T> Slot<T> {
     /// A slot outside any ring, with its body in place.
     pub(crate) fn filled(tag: u32, body: T) -> Self {
@@ -66,32 +72,46 @@ impl<T> Slot<T> {
         self.header.store(u64::from(mark) << 32 | u64::from(tag), Ordering::Release);
     }
 
-    /// Fills the slot without making it visible to a consumer that has not seen an earlier one: the header shows the mark, and whoever
-    /// shows the first slot of a group shows the whole group, see [`Inlet::show_group`](super::Inlet::show_group).
-    ///
-    /// # Safety
-    /// As for [`fill`](Self::fill); `write` initialises the body; and the slot in front of this one is not visible.
+    /// Says which position this slot, which is in no ring yet, is going to.
     #[inline(always)]
-    pub(crate) unsafe fn stage(&self, mark: u32, tag: u32, write: impl FnOnce(*mut T)) {
-        // SAFETY: passed on.
-        unsafe { self.stage_first(write) };
+    pub(crate) fn address_to(&mut self, mark: u32) {
+        let tag = self.header.load(Ordering::Relaxed) as u32;
         self.header.store(u64::from(mark) << 32 | u64::from(tag), Ordering::Relaxed);
     }
 
-    /// Writes the body of the first slot of a group, which the consumer may be looking at; [`show`](Self::show) ends that.
+    /// Moves filled slots into the ring, without an order among them: none of them must be in sight of the consumer.
     ///
     /// # Safety
-    /// As for [`fill`](Self::fill); and `write` initialises the body.
+    /// `place` is the first of as many slots that lie in a row and are released, the caller is the ring's one producer, and what was
+    /// moved is not used again.
     #[inline(always)]
-    pub(crate) unsafe fn stage_first(&self, write: impl FnOnce(*mut T)) {
-        // A released slot belongs to the one producer, so nobody else reads or writes the body.
-        self.body.with_mut(|place| write(place.cast()));
+    pub(crate) unsafe fn move_all(from: &[Self], place: *mut Self) {
+        // Nobody reads the headers meanwhile, so they need not be written as atomics.
+        #[cfg(not(loom))]
+        // SAFETY: by contract.
+        unsafe {
+            place.copy_from_nonoverlapping(from.as_ptr(), from.len());
+        }
+        #[cfg(loom)]
+        for (index, slot) in from.iter().enumerate() {
+            // SAFETY: by contract.
+            unsafe { slot.move_to(&*place.add(index)) };
+        }
     }
 
-    /// Makes the first slot of a group visible, and with it the others. For the one producer.
+    /// Moves a filled slot into the ring, and makes it visible.
+    ///
+    /// # Safety
+    /// As for [`fill`](Self::fill), and this slot is not used again.
     #[inline(always)]
-    pub(crate) fn show(&self, mark: u32, tag: u32) {
-        self.header.store(u64::from(mark) << 32 | u64::from(tag), Ordering::Release);
+    pub(crate) unsafe fn move_to(&self, place: &Self) {
+        // SAFETY: by contract.
+        let body = unsafe { self.take() };
+        place.body.with_mut(|place| {
+            // SAFETY: a released slot belongs to the one producer, so nobody else reads or writes the body.
+            unsafe { (*place).write(body) };
+        });
+        place.header.store(self.header.load(Ordering::Relaxed), Ordering::Release);
     }
 
     /// The body of a filled slot.
@@ -102,6 +122,16 @@ impl<T> Slot<T> {
     pub(crate) unsafe fn body(&self) -> &T {
         // SAFETY: a filled slot has an initialised body that nobody writes.
         self.body.with(|place| unsafe { (*place).assume_init_ref() })
+    }
+
+    /// The body of a filled slot.
+    ///
+    /// # Safety
+    /// The slot is filled.
+    #[inline(always)]
+    pub(crate) unsafe fn body_mut(&mut self) -> &mut T {
+        // SAFETY: a filled slot has an initialised body, and this is the only reference to it.
+        self.body.with_mut(|place| unsafe { (*place).assume_init_mut() })
     }
 
     /// Moves the body out.
