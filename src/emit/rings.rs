@@ -103,7 +103,8 @@ impl Rings {
                 /// The rings that this thread has emitted through last.
                 static LAST: std::cell::Cell<u64> = const { std::cell::Cell::new(0) };
             }
-            if LAST.replace(self.id) != self.id {
+            if LAST.get() != self.id {
+                LAST.set(self.id);
                 crate::sync::fence(crate::sync::Ordering::SeqCst);
             }
         }
