@@ -82,6 +82,11 @@ impl<T> Inlet<T> {
         self.0.has_room()
     }
 
+    /// Whether so many slots are free.
+    pub fn has_room_for(&mut self, count: u64) -> bool {
+        self.0.has_room_for(count)
+    }
+
     /// Marks the ring busy.
     pub fn begin(&mut self) {
         self.0.begin();
@@ -95,6 +100,18 @@ impl<T> Inlet<T> {
         assert!(self.0.has_room(), "a model publishes without room");
         // SAFETY: there is room, as asked above.
         unsafe { self.0.publish(0, body) };
+    }
+
+    /// Publishes a group.
+    ///
+    /// # Panics
+    /// When there is no room for all of it.
+    pub fn publish_group(&mut self, bodies: impl IntoIterator<Item = T>) {
+        let filled = |body| ring::Slot::filled(ring::DROPS, body);
+        let mut group: Vec<_> = bodies.into_iter().map(filled).collect();
+        assert!(self.0.has_room_for(group.len() as u64), "a model publishes without room");
+        // SAFETY: there is room, as asked above, and slots drop nothing.
+        unsafe { self.0.publish_group(&mut group) };
     }
 
     /// Clears the busy mark.

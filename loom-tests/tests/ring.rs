@@ -6,6 +6,7 @@
 //! | `fifo_across_the_wrap` | the same when slots are used again while the consumer reads | 2, 3, 2 | 3 |
 //! | `fifo_through_one_slot` | the same when every event waits for the slot of the one before it | 2, 3, 1 | 3 |
 //! | `slots_come_back_by_the_batch` | a slot that was read and not released is not written | 2, 3, 2 | 3 |
+//! | `groups_across_the_wrap` | events of groups come out in order, once, and complete, and a group is there as soon as its first event is | 2, 6, 4 | 3 |
 //! | `a_ring_drops_what_is_inside` | events that nobody reads are dropped once, on either side of the head | 2, 2, 2 | 3 |
 //! | `a_ring_changes_hands` | a second producer and a second consumer go on where the first ones stopped | 3, 2, 1 | 3 |
 #![cfg(loom)]
@@ -63,6 +64,33 @@ fn fifo_across_the_wrap() {
 #[test]
 fn fifo_through_one_slot() {
     check(UNBOUNDED, || fifo(1, 3));
+}
+
+#[test]
+fn groups_across_the_wrap() {
+    check(UNBOUNDED, || {
+        let ring = Ring::new(4);
+        let mut inlet = ring.inlet();
+        let producer = thread::spawn(move || {
+            for first in [0, 3] {
+                while !inlet.has_room_for(3) {
+                    thread::yield_now();
+                }
+                inlet.begin();
+                inlet.publish_group((first..first + 3).map(Payload::new));
+                inlet.end();
+            }
+        });
+        let mut outlet = ring.outlet();
+        for first in [0, 3] {
+            assert_eq!(receive(&mut outlet), first, "out of order");
+            for number in first + 1..first + 3 {
+                assert_eq!(outlet.read(Payload::number), Some(number), "a group in pieces");
+            }
+            release(&mut outlet);
+        }
+        producer.join().unwrap();
+    });
 }
 
 #[test]

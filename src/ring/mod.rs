@@ -457,4 +457,63 @@ mod tests {
         drop((inlet, outlet));
         assert_eq!(drops.load(Ordering::Relaxed), 3);
     }
+
+    /// Counts its drops.
+    struct Counted<'a>(u64, &'a AtomicU64);
+
+    impl Drop for Counted<'_> {
+        fn drop(&mut self) {
+            self.1.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    #[test]
+    fn groups_go_around_the_end() {
+        let drops = AtomicU64::new(0);
+        let ring = Arc::new(Ring::new(8));
+        let mut inlet = Inlet::new(ring.clone());
+        let mut outlet = Outlet::new(ring);
+        let mut sent = 0;
+        for len in [1, 8, 5, 6, 7, 8, 2, 8] {
+            let numbers = sent..sent + len;
+            let mut group: Vec<_> = numbers
+                .clone()
+                .map(|number| Slot::filled(DROPS, Counted(number, &drops)))
+                .collect();
+            assert!(inlet.has_room_for(len));
+            inlet.begin();
+            // SAFETY: there is room, and the slots are forgotten: they drop nothing.
+            unsafe { inlet.publish_group(&mut group) };
+            inlet.end();
+            for number in numbers {
+                let slot = outlet.peek().expect("an event of the group");
+                // SAFETY: the slot is filled, and released below.
+                assert_eq!(unsafe { slot.body() }.0, number);
+                let tag = slot.tag();
+                outlet.advance(tag);
+            }
+            assert!(outlet.peek().is_none());
+            outlet.release(|_| unreachable!("nothing panics"));
+            sent += len;
+            assert_eq!(drops.load(Ordering::Relaxed), sent);
+        }
+    }
+
+    #[test]
+    fn what_has_nothing_to_drop_is_not_looked_at_again() {
+        let drops = AtomicU64::new(0);
+        let ring = Arc::new(Ring::new(4));
+        let mut inlet = Inlet::new(ring.clone());
+        let mut outlet = Outlet::new(ring);
+        for (tag, dropped) in [(0, 0), (DROPS, 1)] {
+            assert!(inlet.has_room());
+            // SAFETY: there is room.
+            unsafe { inlet.publish(tag, Counted(0, &drops)) };
+            let tag = outlet.peek().expect("an event").tag();
+            outlet.advance(tag);
+            outlet.release(|_| unreachable!("nothing panics"));
+            assert_eq!(drops.load(Ordering::Relaxed), dropped);
+        }
+        inlet.end();
+    }
 }

@@ -42,7 +42,8 @@ pub struct Stats {
     pub faulted: u64,
     /// Events accepted and not yet processed.
     pub depth: u64,
-    /// From emit to the start of processing, all shards.
+    /// From emit to the start of processing, in nanoseconds, all shards. In a batch of more than 32 events up to eight neighbours
+    /// count as the one of them that has waited longest.
     pub latency: Summary,
     /// Per shard.
     pub shards: Vec<ShardStats>,
@@ -91,7 +92,7 @@ pub struct ShardStats {
     pub parks: u64,
     /// How long it slept, in nanoseconds.
     pub parked_ns: u64,
-    /// From emit to the start of processing, in nanoseconds.
+    /// From emit to the start of processing, in nanoseconds; see [`Stats::latency`].
     pub latency: Summary,
     /// The processors on this shard, in the order of processing.
     pub processors: Vec<ProcessorStats>,

@@ -178,3 +178,19 @@ impl Waiting {
         self.empty_rounds = 0;
     }
 }
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_crowd_is_more_threads_than_the_process_has_cores() {
+        // On a thread that is bound to one core, as a shard may be.
+        let mut waiting = Waiting::new(WaitStrategy::Adaptive, 2);
+        waiting.shared_by(2);
+        assert!(!waiting.crowded);
+        assert_eq!(waiting.after_nothing(), Step::Again);
+        waiting.shared_by(3);
+        assert!(waiting.crowded);
+    }
+}

@@ -11,6 +11,7 @@ use crate::event::delivery::on_behalf_of;
 use crate::processor::{Fault, FaultSite, Track, panic_text};
 use crate::ring::Outlet;
 use crate::shard::Shard;
+use crate::stats::Cells;
 use crate::sync::{Ordering, fence};
 
 /// Batches of up to this many events are recorded event by event.
@@ -47,7 +48,7 @@ impl Worker {
         let events = borrow(batch);
         let last_stamp = events.last().map_or(0, |event| event.body().stamp);
         let mut now = clock::now();
-        record_latency(shard, events, now);
+        record_latency(&shard.cells.latency, events, now);
         shard.cells.batches.add(1);
         shard.cells.batch_size.record(events.len() as u64, 1);
 
@@ -171,16 +172,17 @@ fn borrow(events: &[*const Event]) -> &[&Event] {
     unsafe { std::slice::from_raw_parts(events.as_ptr().cast::<&Event>(), events.len()) }
 }
 
-/// Records how long the events of a batch have waited.
+/// Records how long the events of a batch have waited until `now`, in ticks.
 ///
 /// They are in the order of their stamps, so neighbours have waited about equally long: in a large batch some of them are recorded
-/// together, as the first of them, which has waited longest.
-#[inline]
-fn record_latency(shard: &Shard, events: &[&Event], now: u64) {
-    for neighbours in events.chunks(events.len().div_ceil(LATENCIES_OF_BATCH).max(1)) {
-        let age = now.saturating_sub(neighbours[0].body().stamp);
-        shard.cells.latency.record(clock::ticks_to_nanos(age), neighbours.len() as u64);
+/// together, as the first of them, which has waited longest. The last event, which has waited shortest, is recorded by itself.
+fn record_latency(latency: &Cells, events: &[&Event], now: u64) {
+    let age = |event: &Event| clock::ticks_to_nanos(now.saturating_sub(event.body().stamp));
+    let Some((last, others)) = events.split_last() else { return };
+    for neighbours in others.chunks(events.len().div_ceil(LATENCIES_OF_BATCH)) {
+        latency.record(age(neighbours[0]), neighbours.len() as u64);
     }
+    latency.record(age(last), 1);
 }
 
 /// Counts and reports a panic in the destructor of a value.
@@ -195,4 +197,37 @@ pub(super) fn value_drop_fault(
     let fault =
         Fault { site, shard: supervisor.shard, processor: "", message: &message, event: None };
     supervisor.report(&fault);
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+    use crate::event::{Body, EventType, Parts, Tag, Value};
+    use crate::stats::Summary;
+
+    #[test]
+    fn the_latencies_of_a_batch_are_all_counted_and_have_their_bounds() {
+        for len in [1, 2, 31, 32, 33, 34, 255, 256] {
+            // One event a microsecond; the last one has waited for one.
+            let stamp = |index: u64| clock::rate().to_ticks(index * 1000);
+            let tag = Tag::new(EventType::user(0), 0, true);
+            let body = |index| Body { stamp: stamp(index), key_hash: 0, value: Value::none() };
+            let events: Vec<Event> =
+                (0..len).map(|index| Event::from_parts(Parts { tag, body: body(index) })).collect();
+            let events: Vec<&Event> = events.iter().collect();
+            let cells = Cells::new();
+            record_latency(&cells, &events, stamp(len));
+            let mut latency = Summary::empty();
+            cells.add_to(&mut latency);
+            assert_eq!(latency.count(), len);
+            assert!(latency.min().abs_diff(1000) <= 2, "{} of {len}", latency.min());
+            assert!(latency.max().abs_diff(len * 1000) <= 2, "{} of {len}", latency.max());
+            // Of eight neighbours none is seven behind the first.
+            let (median, exact) = (latency.quantile(0.5), (len + 1) / 2 * 1000);
+            assert!(
+                median * 100 >= exact * 98 && median * 100 <= (exact + 7000) * 102,
+                "{median} of {len}"
+            );
+        }
+    }
 }
