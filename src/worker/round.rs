@@ -223,7 +223,7 @@ mod tests {
             assert!(latency.min().abs_diff(1000) <= 2, "{} of {len}", latency.min());
             assert!(latency.max().abs_diff(len * 1000) <= 2, "{} of {len}", latency.max());
             // Of eight neighbours none is seven behind the first.
-            let (median, exact) = (latency.quantile(0.5), (len + 1) / 2 * 1000);
+            let (median, exact) = (latency.quantile(0.5), len.div_ceil(2) * 1000);
             assert!(
                 median * 100 >= exact * 98 && median * 100 <= (exact + 7000) * 102,
                 "{median} of {len}"
