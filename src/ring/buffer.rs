@@ -70,8 +70,6 @@ mod imp {
     use std::marker::PhantomData;
     use std::ptr::NonNull;
 
-    use crossbeam_utils::CachePadded;
-
     use super::{Slot, Slots};
 
     /// `len` slots, aligned to a cache line, all headers zero.
@@ -92,17 +90,19 @@ mod imp {
     unsafe impl<T: Send> Sync for Buffer<T> {}
 
     const MALLOC_ALIGN: usize = 16;
+    /// Bytes of a cache line.
+    const LINE: usize = 64;
 
     impl<T> Buffer<T> {
         pub(crate) fn new(len: usize) -> Self {
-            let align = align_of::<CachePadded<()>>().max(align_of::<Slot<T>>());
+            let align = LINE.max(align_of::<Slot<T>>());
             let size = size_of::<Slot<T>>()
                 .checked_mul(len)
                 .and_then(|size| size.checked_add(align))
                 .expect("the builder bounds a ring's capacity");
             let layout = Layout::from_size_align(size, MALLOC_ALIGN)
                 .expect("the builder bounds a ring's capacity");
-            // SAFETY: the layout is not empty, `align` alone is more than nothing.
+            // SAFETY: the layout is not empty, `align` alone is at least 64.
             let Some(allocation) = NonNull::new(unsafe { alloc_zeroed(layout) }) else {
                 handle_alloc_error(layout)
             };
