@@ -330,7 +330,7 @@ impl<T> Outlet<T> {
         self.next - self.head
     }
 
-    /// Drops the bodies that were read, as their tags say, and gives their slots back; `false` when nothing was read.
+    /// Drops the bodies that were read, as their tags say, and gives their slots and lines back; `false` when nothing was read.
     ///
     /// Dropping a body runs user code. A panic in it is passed to `on_panic` and costs nothing else: the index moves first.
     pub(crate) fn release(
@@ -356,6 +356,10 @@ impl<T> Outlet<T> {
                 self.ring.head.store(position, Ordering::Release);
                 on_panic(payload);
             }
+        }
+        for position in self.head..self.next {
+            // SAFETY: the ring is alive.
+            unsafe { self.slots.at(position) }.own_line();
         }
         (self.head, self.tags) = (self.next, 0);
         self.ring.head.store(self.head, Ordering::Release);
