@@ -36,8 +36,11 @@ pub(crate) fn touch(event: &Event) {
 pub(crate) fn walk<R>(f: impl FnOnce(fn(&Event)) -> R) -> R {
     let outer = WALKED.get();
     let result = f(|event| WALKED.set(event));
-    // What was looked at meanwhile did not count; from here on the last event of the walk does.
-    TOUCHED.set(WALKED.replace(outer));
+    let last = WALKED.replace(outer);
+    if !std::ptr::eq(last, outer) {
+        // What was looked at meanwhile did not count; from here on the last event of the walk does. A walk without any changes nothing.
+        TOUCHED.set(last);
+    }
     result
 }
 
@@ -125,4 +128,27 @@ pub(crate) fn hops_of_derived() -> u8 {
         }
     };
     hops.saturating_add(1)
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+    use crate::event::EventType;
+
+    #[test]
+    fn a_walk_through_nothing_forgets_nothing() {
+        let mut events = [1, 2].map(|number| Event::new(EventType::user(0), number, 0));
+        // As if they were in a ring.
+        events.iter_mut().for_each(|event| event.slot.address_to(1));
+        let events: Vec<&Event> = events.iter().collect();
+        let turned_to = |f: &dyn Fn()| {
+            deliver(&events, || {
+                touch(events[1]);
+                f();
+                turned_to_in(&events)
+            })
+        };
+        assert_eq!(turned_to(&|| walk(|_| ())), Some(1));
+        assert_eq!(turned_to(&|| walk(|come_to| come_to(events[0]))), Some(0));
+    }
 }

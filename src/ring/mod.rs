@@ -340,7 +340,7 @@ impl<T> Outlet<T> {
         if self.next == self.head {
             return false;
         }
-        // Most events have nothing to drop, and need not be walked through to find that out.
+        // Most events have nothing to drop, and their values need not be asked.
         let mut position = if self.tags & DROPS == 0 { self.next } else { self.head };
         while position < self.next {
             let dropped = catch_unwind(AssertUnwindSafe(|| {
