@@ -13,7 +13,7 @@
 //! Under loom the second one runs without a clock: a plain counter per shard.
 //!
 //! The stamp is also the event's time, so the clock is read once per event. A process-wide anchor (a pair of stamp and wall
-//! time, renewed when it is older than a second) turns stamps into [`SystemTime`].
+//! time, renewed when it is older than a millisecond) turns stamps into [`SystemTime`].
 
 use std::time::SystemTime;
 
@@ -79,7 +79,8 @@ pub(crate) fn ticks_to_nanos(ticks: u64) -> u64 {
     source::rate().to_nanos(ticks)
 }
 
-/// The wall time at which a stamp was taken, to within some 20 microseconds of the system's clock.
+/// The wall time at which a stamp was taken. It lies behind the system's clock, by less than a microsecond as a rule, and not
+/// before it, unless that clock is set back or slowed down meanwhile.
 pub(crate) fn wall_time(stamp: u64) -> SystemTime {
     source::wall_time_at(stamp, source::ticks())
 }
@@ -131,13 +132,20 @@ mod source {
         anchor: Anchor,
     }
 
-    /// One pair of stamp and wall time, readable without a lock: a sequence lock as in H.-J. Boehm, "Can Seqlocks Get Along
-    /// with Programming Language Memory Models?", MSPC 2012.
+    /// A moment by both clocks.
+    #[derive(Clone, Copy)]
+    struct Pair {
+        ticks: u64,
+        /// Nanoseconds since the Unix epoch.
+        wall: u64,
+    }
+
+    /// The pair that wall times are reckoned from, readable without a lock: a sequence lock as in H.-J. Boehm, "Can Seqlocks
+    /// Get Along with Programming Language Memory Models?", MSPC 2012.
     struct Anchor {
         /// Odd while a writer is at work.
         version: AtomicU64,
         ticks: AtomicU64,
-        /// Nanoseconds since the Unix epoch.
         wall: AtomicU64,
     }
 
@@ -162,7 +170,7 @@ mod source {
                     wall: AtomicU64::new(0),
                 },
             };
-            source.renew_anchor(source.now());
+            source.anchor.offer(source.pair());
             source
         }
 
@@ -170,38 +178,67 @@ mod source {
             if self.tsc { raw_ticks() } else { self.start.elapsed().as_nanos() as u64 }
         }
 
-        fn renew_anchor(&self, now: u64) {
-            let anchor = &self.anchor;
-            let version = anchor.version.load(Ordering::Relaxed);
+        /// A pair of now. The ticks are read behind the system's clock, so a wall time that is reckoned from them is late rather
+        /// than early; being preempted in between would make it later by that time, so the narrowest of a few tries counts.
+        fn pair(&self) -> Pair {
+            const NARROW: Duration = Duration::from_micros(1);
+            const TRIES: usize = 4;
+            let narrow = self.rate.to_ticks(NARROW.as_nanos() as u64);
+            let mut best = None;
+            for _ in 0..TRIES {
+                let before = self.now();
+                let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
+                let ticks = self.now();
+                let width = ticks.saturating_sub(before);
+                if best.is_none_or(|(least, _)| width < least) {
+                    best = Some((width, Pair { ticks, wall: wall.as_nanos() as u64 }));
+                }
+                if width < narrow {
+                    break;
+                }
+            }
+            best.expect("there is a first try").1
+        }
+
+        /// The anchor, or a pair of now if that is too old, or being renewed by somebody else: nobody waits for it.
+        fn pair_at(&self, now: u64) -> Pair {
+            const MAX_AGE: Duration = Duration::from_millis(1);
+            let max_age = MAX_AGE.as_nanos() as u64;
+            let young = |pair: &Pair| self.rate.to_nanos(now.saturating_sub(pair.ticks)) <= max_age;
+            self.anchor.read().filter(young).unwrap_or_else(|| {
+                let pair = self.pair();
+                self.anchor.offer(pair);
+                pair
+            })
+        }
+    }
+
+    impl Anchor {
+        /// Takes the pair, unless somebody else is about to renew the anchor.
+        fn offer(&self, pair: Pair) {
+            let version = self.version.load(Ordering::Relaxed);
             let claimed = version.is_multiple_of(2)
-                && anchor
+                && self
                     .version
                     .compare_exchange(version, version + 1, Ordering::Acquire, Ordering::Relaxed)
                     .is_ok();
-            if !claimed {
-                return;
+            if claimed {
+                fence(Ordering::Release);
+                self.ticks.store(pair.ticks, Ordering::Relaxed);
+                self.wall.store(pair.wall, Ordering::Relaxed);
+                self.version.store(version + 2, Ordering::Release);
             }
-            fence(Ordering::Release);
-            let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
-            // Ticks are read on both sides of the system's clock, so that being preempted in between costs half the gap.
-            let after = self.now();
-            anchor.ticks.store(now + after.saturating_sub(now) / 2, Ordering::Relaxed);
-            anchor.wall.store(wall.as_nanos() as u64, Ordering::Relaxed);
-            anchor.version.store(version + 2, Ordering::Release);
         }
 
-        fn anchor(&self) -> (u64, u64) {
-            loop {
-                let before = self.anchor.version.load(Ordering::Acquire);
-                let ticks = self.anchor.ticks.load(Ordering::Relaxed);
-                let wall = self.anchor.wall.load(Ordering::Relaxed);
-                fence(Ordering::Acquire);
-                let after = self.anchor.version.load(Ordering::Relaxed);
-                if before == after && before.is_multiple_of(2) {
-                    return (ticks, wall);
-                }
-                std::thread::yield_now();
-            }
+        fn read(&self) -> Option<Pair> {
+            let before = self.version.load(Ordering::Acquire);
+            let pair = Pair {
+                ticks: self.ticks.load(Ordering::Relaxed),
+                wall: self.wall.load(Ordering::Relaxed),
+            };
+            fence(Ordering::Acquire);
+            let after = self.version.load(Ordering::Relaxed);
+            (before == after && before.is_multiple_of(2)).then_some(pair)
         }
     }
 
@@ -225,13 +262,8 @@ mod source {
 
     /// The wall time of a stamp, at `now`.
     pub(super) fn wall_time_at(stamp: u64, now: u64) -> SystemTime {
-        const MAX_AGE: Duration = Duration::from_secs(1);
         let source = source();
-        let (mut ticks, mut wall) = source.anchor();
-        if source.rate.to_nanos(now.saturating_sub(ticks)) > MAX_AGE.as_nanos() as u64 {
-            source.renew_anchor(now);
-            (ticks, wall) = source.anchor();
-        }
+        let Pair { ticks, wall } = source.pair_at(now);
         let wall = UNIX_EPOCH + Duration::from_nanos(wall);
         if stamp >= ticks {
             wall + Duration::from_nanos(source.rate.to_nanos(stamp - ticks))
@@ -302,7 +334,8 @@ mod source {
             })
         }
 
-        /// Ticks against the monotonic clock over 5 ms: good to about 20 ppm, and wall times are anchored anew every second.
+        /// Ticks against the monotonic clock over 5 ms: good to about 20 ppm; wall times are anchored anew every
+        /// millisecond, so they are off by 20 ns.
         pub(in super::super) fn tsc_rate() -> Rate {
             let pair = || {
                 // The narrowest of a few tries, so that a preemption between the reads does not count.
@@ -435,6 +468,30 @@ mod tests {
     #[test]
     fn stamps_follow_happens_before() {
         assert_eq!(inversions(&Clock::new(), 500_000), 0);
+    }
+
+    #[test]
+    fn wall_times_keep_to_the_system_s_clock() {
+        use std::time::{Duration, Instant};
+        // What a system may slow its clock down by in a millisecond, and twice that.
+        const AHEAD: Duration = Duration::from_micros(1);
+        const BEHIND: Duration = Duration::from_micros(5);
+        let clock = Clock::new();
+        let lag = |_| {
+            let before = SystemTime::now();
+            let time = wall_time(if clock.is_global() { clock.stamp() } else { now() });
+            let ahead = time.duration_since(SystemTime::now()).unwrap_or_default();
+            assert!(ahead < AHEAD, "{ahead:?} ahead of the system's clock");
+            before.duration_since(time).unwrap_or_default()
+        };
+        // All of a second, so that anchors of every age are met. A thread that is held up between two reads tells nothing, but
+        // most are not.
+        let begun = Instant::now();
+        let going = |_: &u32| begun.elapsed() < Duration::from_secs(1);
+        let mut lags: Vec<Duration> = (0..).take_while(going).map(lag).collect();
+        lags.sort_unstable();
+        let behind = lags[lags.len() / 2];
+        assert!(behind < BEHIND, "{behind:?} behind the system's clock");
     }
 
     #[test]

@@ -181,8 +181,8 @@ impl Event {
         self.tag().kind()
     }
 
-    /// When the event was emitted. Events of one key are processed in causal order, which is not always the order of
-    /// their times: the system's clock may be set back.
+    /// When the event was emitted, by the system's clock: a moment in the past, to within a microsecond, unless that clock is set
+    /// back meanwhile. Events of one key are processed in causal order, which is therefore not always the order of their times.
     pub fn time(&self) -> SystemTime {
         clock::wall_time(self.body().stamp)
     }
