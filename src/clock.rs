@@ -80,7 +80,7 @@ pub(crate) fn ticks_to_nanos(ticks: u64) -> u64 {
 }
 
 /// The wall time at which a stamp was taken. It lies behind the system's clock, by less than a microsecond as a rule, and not
-/// before it, unless that clock is set back or slowed down meanwhile.
+/// ahead of it, unless that clock is set back or slowed down meanwhile.
 pub(crate) fn wall_time(stamp: u64) -> SystemTime {
     source::wall_time_at(stamp, source::ticks())
 }
