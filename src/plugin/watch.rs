@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread::{self, JoinHandle};
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use super::digest::Sha256;
 use super::source_file;
@@ -139,7 +139,7 @@ impl<F: FnMut(&Path, Sha256)> Watcher<F> {
         // The file may have changed between the load and this: it is read once in any case.
         let mut read: Option<Look> = None;
         let mut seen = look(&self.path);
-        let mut steady = Duration::ZERO;
+        let mut since = Instant::now();
         loop {
             let pause =
                 self.options.interval.min(self.options.debounce.max(Duration::from_millis(1)));
@@ -149,17 +149,16 @@ impl<F: FnMut(&Path, Sha256)> Watcher<F> {
                 Err(RecvTimeoutError::Timeout) => {}
             }
             let now = look(&self.path);
-            steady = if now == seen { steady + pause } else { Duration::ZERO };
-            seen = now;
-            if seen.is_none() || read == Some(seen) || steady < self.options.debounce {
+            if now != seen {
+                (seen, since) = (now, Instant::now());
+            }
+            if seen.is_none() || read == Some(seen) || since.elapsed() < self.options.debounce {
                 continue;
             }
             let contents =
                 source_file::contents(&self.path, self.options.max_file_size, |_, _| Ok(()));
             // While it was read it may have been written to; then there is another look.
-            if look(&self.path) == seen {
-                read = Some(seen);
-            }
+            read = (look(&self.path) == seen).then_some(seen);
             match contents {
                 Ok((_, digest)) if digest != self.loaded && read.is_some() => {
                     self.loaded = digest;

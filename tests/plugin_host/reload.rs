@@ -186,9 +186,10 @@ fn a_watch_tells_of_other_contents_once_they_are_complete() {
         let folder = Folder::new();
         let path = folder.path("watched");
         std::fs::write(&path, "one").expect("a file");
-        let options = WatchOptions::default()
-            .interval(Duration::from_millis(5))
-            .debounce(Duration::from_millis(40));
+        // Writing a file anew empties it first. On a loaded machine the test may be held up right there, and a content that stays
+        // for as long as this is told.
+        let debounce = Duration::from_millis(400);
+        let options = WatchOptions::default().interval(Duration::from_millis(5)).debounce(debounce);
         let (sender, told) = mpsc::channel();
         let watch = FileWatch::start(&path, Sha256::of(b"one"), options, move |_, digest| {
             sender.send(digest).expect("the test listens");
@@ -204,7 +205,7 @@ fn a_watch_tells_of_other_contents_once_they_are_complete() {
         // Written anew with the same content, and given the time to be told by mistake.
         std::fs::write(&path, "two").expect("a file");
         watch.look_now();
-        std::thread::sleep(Duration::from_millis(200));
+        std::thread::sleep(2 * debounce);
         assert!(told.try_recv().is_err(), "it is no other content");
         // By rename, and by a link.
         std::fs::write(folder.path("fresh"), "three").expect("a file");
