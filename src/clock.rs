@@ -15,7 +15,7 @@
 //! The stamp is also the event's time, so the clock is read once per event. A process-wide anchor (a pair of stamp and wall
 //! time, renewed when it is older than a millisecond) turns stamps into [`SystemTime`].
 
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crossbeam_utils::CachePadded;
 
@@ -82,13 +82,13 @@ pub(crate) fn ticks_to_nanos(ticks: u64) -> u64 {
 /// The wall time at which a stamp was taken. It lies behind the system's clock, by less than a microsecond as a rule, and not
 /// ahead of it, unless that clock is set back or slowed down meanwhile.
 pub(crate) fn wall_time(stamp: u64) -> SystemTime {
-    source::wall_time_at(stamp, source::ticks())
+    UNIX_EPOCH + Duration::from_nanos(source::wall_nanos_at(stamp, source::ticks()))
 }
 
-/// As [`wall_time`], for a stamp that was taken just now, without another look at the clock.
+/// As [`wall_time`], for a stamp that was taken just now, in nanoseconds since the Unix epoch.
 #[cfg(all(feature = "plugin", target_os = "linux"))]
-pub(crate) fn wall_time_of_now(now: u64) -> SystemTime {
-    source::wall_time_at(now, now)
+pub(crate) fn wall_nanos_of_now(now: u64) -> u64 {
+    source::wall_nanos_at(now, now)
 }
 
 /// Nanoseconds per tick as a fixed-point number.
@@ -260,16 +260,14 @@ mod source {
         source().now()
     }
 
-    /// The wall time of a stamp, at `now`.
-    pub(super) fn wall_time_at(stamp: u64, now: u64) -> SystemTime {
+    /// The wall time of a stamp, at `now`, in nanoseconds since the Unix epoch.
+    pub(super) fn wall_nanos_at(stamp: u64, now: u64) -> u64 {
         let source = source();
         let Pair { ticks, wall } = source.pair_at(now);
-        let wall = UNIX_EPOCH + Duration::from_nanos(wall);
         if stamp >= ticks {
-            wall + Duration::from_nanos(source.rate.to_nanos(stamp - ticks))
+            wall.saturating_add(source.rate.to_nanos(stamp - ticks))
         } else {
-            let before = Duration::from_nanos(source.rate.to_nanos(ticks - stamp));
-            wall.checked_sub(before).unwrap_or(UNIX_EPOCH)
+            wall.saturating_sub(source.rate.to_nanos(ticks - stamp))
         }
     }
 
@@ -396,8 +394,6 @@ mod source {
 
 #[cfg(loom)]
 mod source {
-    use std::time::{SystemTime, UNIX_EPOCH};
-
     use super::Rate;
 
     pub(super) fn tsc_is_ordered() -> bool {
@@ -424,8 +420,8 @@ mod source {
         unreachable!("the model counts its stamps")
     }
 
-    pub(super) fn wall_time_at(stamp: u64, _now: u64) -> SystemTime {
-        UNIX_EPOCH + std::time::Duration::from_nanos(stamp)
+    pub(super) fn wall_nanos_at(stamp: u64, _now: u64) -> u64 {
+        stamp
     }
 }
 
@@ -472,7 +468,7 @@ mod tests {
 
     #[test]
     fn wall_times_keep_to_the_system_s_clock() {
-        use std::time::{Duration, Instant};
+        use std::time::Instant;
         // What a system may slow its clock down by in a millisecond, and twice that.
         const AHEAD: Duration = Duration::from_micros(1);
         const BEHIND: Duration = Duration::from_micros(5);

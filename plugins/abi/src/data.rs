@@ -99,6 +99,12 @@ impl ErrorBuffer {
         Self { struct_size: size_of::<Self>() as u32, code: 0, message: [0; 504] }
     }
 
+    /// Takes back the message and the code. Bytes behind the message's first one stay as they are.
+    pub const fn clear(&mut self) {
+        self.struct_size = size_of::<Self>() as u32;
+        (self.code, self.message[0]) = (0, 0);
+    }
+
     /// Writes a message, cut off at a character where it is too long, and at a NUL.
     pub fn set(&mut self, message: &str) {
         let message = message.split('\0').next().unwrap_or_default();

@@ -40,6 +40,24 @@ pub(crate) enum Convert {
     Opaque,
 }
 
+impl Convert {
+    /// Converts a value that is not plain. A value without a conversion is opaque, and the struct says so already.
+    fn fill(&self, value: &Value, converted: &mut abi::Event, arena: &mut Arena) {
+        match self {
+            Self::Native(convert) => {
+                converted.value_kind = value_kind::NONE;
+                convert(value, converted, arena);
+            }
+            Self::Viewed(kind, view) => {
+                if let Some(bytes) = view(value) {
+                    point(converted, *kind, bytes);
+                }
+            }
+            Self::None | Self::Number(_) | Self::Opaque => {}
+        }
+    }
+}
+
 impl fmt::Debug for Convert {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
@@ -186,8 +204,8 @@ pub(crate) struct Times {
 impl Times {
     pub(crate) fn now() -> Self {
         let (rate, now) = (clock::rate(), clock::now());
-        let wall = wall_nanos(clock::wall_time_of_now(now));
-        Self { rate, now_mono_ns: rate.to_nanos(now), now_wall_ns: wall }
+        let now_wall_ns = clock::wall_nanos_of_now(now) as i64;
+        Self { rate, now_mono_ns: rate.to_nanos(now), now_wall_ns }
     }
 }
 
@@ -199,14 +217,111 @@ pub(crate) fn wall_nanos(time: SystemTime) -> i64 {
     }
 }
 
+/// The type of the value before: the next one's is mostly the same.
+#[derive(Debug)]
+struct Last {
+    /// Its mark, see [`Value::type_mark`].
+    mark: *const (),
+    convert: Convert,
+}
+
+impl Last {
+    fn plain(&self) -> Option<Plain> {
+        let Self { mark, convert } = self;
+        match *convert {
+            Convert::None => Some(Plain { mark: *mark, kind: value_kind::NONE }),
+            Convert::Number(kind) => Some(Plain { mark: *mark, kind }),
+            Convert::Native(_) | Convert::Viewed(..) | Convert::Opaque => None,
+        }
+    }
+}
+
+/// A type whose values are their bits, or nothing.
+#[derive(Debug, Clone, Copy)]
+struct Plain {
+    mark: *const (),
+    kind: u8,
+}
+
+impl Plain {
+    /// The bits of a value of this type.
+    #[inline(always)]
+    fn bits(self, value: &Value) -> u64 {
+        // SAFETY: the kind is none of a number only if the conversion is that of the three types whose bits these are.
+        if self.kind == value_kind::NONE { 0 } else { unsafe { value.number_bits() } }
+    }
+}
+
+/// What the structs of one batch have in common.
+#[derive(Debug)]
+struct Frame {
+    rate: clock::Rate,
+    /// From the monotonic clock to the wall's.
+    wall_offset: i64,
+    /// The number of the first converted event.
+    seq: u64,
+    /// How many converted events an instance has had before.
+    redelivered: usize,
+}
+
+impl Frame {
+    /// Writes the struct of converted event `number`.
+    ///
+    /// NB: Field by field, in its place. A struct that is finished on the stack is copied in larger pieces than it was written in, so the
+    /// copy waits for the writes: up to three times the cost of all the rest.
+    #[inline(always)]
+    fn fill(&self, event: &Event, converted: &mut abi::Event, number: usize, kind: u8, bits: u64) {
+        // Not by the public accessors: they would mark the event as the one that the processor has turned to.
+        let (tag, body) = (event.untouched_tag(), event.body());
+        let keyed = if tag.is_keyed() { event_flag::KEYED } else { 0 };
+        let again = if number < self.redelivered { event_flag::REDELIVERED } else { 0 };
+        let mono_ns = self.rate.to_nanos(body.stamp);
+        converted.type_id = tag.kind().code().into();
+        converted.value_kind = kind;
+        converted.hops = tag.hops();
+        converted.flags = keyed | again;
+        converted.key_len = 0;
+        converted.value_len = 0;
+        converted.seq = self.seq + number as u64;
+        converted.wall_ns = self.wall_offset.wrapping_add(mono_ns as i64);
+        converted.mono_ns = mono_ns;
+        converted.key_hash = body.key_hash;
+        converted.key = std::ptr::null();
+        converted.value.u64 = bits;
+    }
+
+    /// Writes the structs of all events up to the first one whose value is of another type, from number `first` on; returns how many.
+    ///
+    /// A loop of its own, so that everything it needs is in registers: in one that also looks conversions up it was not, and an event
+    /// took half as long again.
+    #[inline(never)]
+    fn plain_run(
+        &self,
+        plain: Plain,
+        batch: &[&Event],
+        events: &mut [abi::Event],
+        first: usize,
+    ) -> usize {
+        let mut number = first;
+        for (event, converted) in batch.iter().zip(&mut events[first..]) {
+            let value = &event.body().value;
+            if value.type_mark() != plain.mark {
+                break;
+            }
+            self.fill(event, converted, number, plain.kind, plain.bits(value));
+            number += 1;
+        }
+        number - first
+    }
+}
+
 /// Converts one batch after the other, in memory that is reused.
 #[derive(Debug)]
 pub(crate) struct Converter {
     conversions: Arc<Conversions>,
     /// Sorted; `None` for all types.
     wanted: Option<Box<[EventType]>>,
-    /// The mark of the type of the value before, and its conversion.
-    last: (*const (), Convert),
+    last: Last,
     arena: Arena,
     /// Room for a batch; those up to `count` are converted.
     events: Vec<abi::Event>,
@@ -224,7 +339,7 @@ impl Converter {
         Self {
             conversions,
             wanted,
-            last: (std::ptr::null(), Convert::None),
+            last: Last { mark: std::ptr::null(), convert: Convert::None },
             arena: Arena::default(),
             events: Vec::new(),
             count: 0,
@@ -248,64 +363,53 @@ impl Converter {
         times: &Times,
     ) {
         self.arena.clear();
-        self.count = 0;
         self.places.clear();
+        self.count = 0;
         if self.events.len() < batch.len() {
             self.events.resize(batch.len(), abi::Event::BLANK);
         }
-        let wall_offset = times.now_wall_ns.wrapping_sub(times.now_mono_ns as i64);
-        let Self { conversions, wanted, last, arena, events, count, places } = self;
-        for (place, event) in batch.iter().enumerate() {
-            // Not by the public accessors: they would mark the event as the one that the processor has turned to.
-            let (tag, body) = (event.untouched_tag(), event.body());
-            if let Some(wanted) = wanted {
-                if wanted.binary_search(&tag.kind()).is_err() {
-                    continue;
-                }
-                places.push(place as u32);
+        let frame = Frame {
+            rate: times.rate,
+            wall_offset: times.now_wall_ns.wrapping_sub(times.now_mono_ns as i64),
+            seq,
+            redelivered,
+        };
+        let mut place = 0;
+        while place < batch.len() {
+            if let (None, Some(plain)) = (&self.wanted, self.last.plain()) {
+                let run = frame.plain_run(plain, &batch[place..], &mut self.events, self.count);
+                place += run;
+                self.count += run;
             }
-            let number = *count;
-            let keyed = if tag.is_keyed() { event_flag::KEYED } else { 0 };
-            let again = if number < redelivered { event_flag::REDELIVERED } else { 0 };
-            let mono_ns = times.rate.to_nanos(body.stamp);
-            let value = &body.value;
-            let mark = value.type_mark();
-            if last.0 != mark {
-                *last = (mark, conversions.find(value.type_id()));
-            }
-            let (kind, bits) = match last.1 {
-                // SAFETY: this conversion is that of the three types whose bits these are.
-                Convert::Number(kind) => (kind, unsafe { value.number_bits() }),
-                _ => (value_kind::NONE, 0),
-            };
-            // NB: Field by field, in its place. A struct that is finished on the stack is copied in larger pieces than it was written
-            // in, so the copy waits for the writes: up to three times the cost of all the rest.
-            let converted = &mut events[number];
-            converted.type_id = tag.kind().code().into();
-            converted.value_kind = kind;
-            converted.hops = tag.hops();
-            converted.flags = keyed | again;
-            converted.key_len = 0;
-            converted.value_len = 0;
-            converted.seq = seq + number as u64;
-            converted.wall_ns = wall_offset.wrapping_add(mono_ns as i64);
-            converted.mono_ns = mono_ns;
-            converted.key_hash = body.key_hash;
-            converted.key = std::ptr::null();
-            converted.value.u64 = bits;
-            *count += 1;
-            if matches!(last.1, Convert::Number(_) | Convert::None) {
-                continue;
-            }
-            match &last.1 {
-                Convert::Native(convert) => convert(value, converted, arena),
-                Convert::Viewed(kind, view) => match view(value) {
-                    Some(bytes) => point(converted, *kind, bytes),
-                    None => converted.value_kind = value_kind::OPAQUE,
-                },
-                _ => converted.value_kind = value_kind::OPAQUE,
+            if let Some(event) = batch.get(place) {
+                self.convert_one(&frame, event, place);
+                place += 1;
             }
         }
+    }
+
+    /// Converts the event at `place` of a batch, if it is wanted.
+    fn convert_one(&mut self, frame: &Frame, event: &Event, place: usize) {
+        if let Some(wanted) = &self.wanted {
+            if wanted.binary_search(&event.untouched_tag().kind()).is_err() {
+                return;
+            }
+            self.places.push(place as u32);
+        }
+        let value = &event.body().value;
+        if self.last.mark != value.type_mark() {
+            self.last =
+                Last { mark: value.type_mark(), convert: self.conversions.find(value.type_id()) };
+        }
+        let converted = &mut self.events[self.count];
+        match self.last.plain() {
+            Some(plain) => frame.fill(event, converted, self.count, plain.kind, plain.bits(value)),
+            None => {
+                frame.fill(event, converted, self.count, value_kind::OPAQUE, 0);
+                self.last.convert.fill(value, converted, &mut self.arena);
+            }
+        }
+        self.count += 1;
     }
 
     /// The events of a batch, and the places in there of those that were converted, from number `from` on; without places when all were.

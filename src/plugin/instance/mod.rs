@@ -49,6 +49,8 @@ pub(crate) struct Instance {
     functions: abi::Processor,
     /// `Some` until the destruction takes it along.
     context: Option<Box<Context>>,
+    /// For what `process` has to say, which is mostly nothing: clearing all of it costs as much as a small batch.
+    error: Box<abi::ErrorBuffer>,
     /// Its code; never unloaded, but its numbers are of interest.
     library: Arc<Library>,
     affine: bool,
@@ -165,6 +167,7 @@ impl Recipe {
             raw: instance,
             functions,
             context: Some(context),
+            error: Box::new(abi::ErrorBuffer::new()),
             library: self.library.clone(),
             affine: descriptor.is_thread_affine(),
         };
@@ -238,11 +241,11 @@ impl Instance {
             now_wall_ns: times.now_wall_ns,
             now_mono_ns: times.now_mono_ns,
         };
-        let mut error = abi::ErrorBuffer::new();
+        let error: *mut abi::ErrorBuffer = &mut *self.error;
         let mut result = abi::BatchResult {
             struct_size: size_of::<abi::BatchResult>() as u32,
             processed: 0,
-            error: &mut error,
+            error,
             retry_after_ns: 0,
         };
         // SAFETY: the instance is borrowed exclusively, so no call into it is going on; the reference ends before the call begins.
@@ -262,10 +265,18 @@ impl Instance {
         });
         // SAFETY: the call is over.
         unsafe { self.context().state().batch = None };
+        let message = if status == Status::OK {
+            self.error.clear();
+            String::new()
+        } else {
+            let message = message(&self.error);
+            *self.error = abi::ErrorBuffer::new();
+            message
+        };
         Answer {
             status,
             processed: result.processed as usize,
-            message: if status == Status::OK { String::new() } else { message(&error) },
+            message,
             retry_after: Duration::from_nanos(result.retry_after_ns),
         }
     }
