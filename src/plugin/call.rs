@@ -109,8 +109,8 @@ pub(crate) fn enter<R>(
 }
 
 /// Calls `f`. As the function is `extern "C"`, nothing unwinds out of it.
-#[expect(improper_ctypes_definitions, reason = "it is only ever called from Rust")]
-extern "C" fn no_further(f: &mut dyn FnMut()) {
+#[inline]
+extern "C" fn no_further<F: FnMut()>(f: &mut F) {
     f();
 }
 

@@ -23,6 +23,7 @@ use super::restarts::{Next, Restarts};
 use crate::emit::Emitter;
 use crate::event::Event;
 use crate::processor::{Flusher, Processor, Refusal, ShardContext, is_stopped};
+use crate::stats::Cell;
 use std::sync::Arc;
 
 /// What the shard waits between two offers, at first and at most, when the plugin does not say.
@@ -40,6 +41,8 @@ pub struct PluginProcessor {
     emitter: Emitter,
     flusher: Flusher,
     restarts: Restarts,
+    /// How many batches were given to instances.
+    batches: Arc<Cell>,
     /// The number of the next event in the stream of this processor on this shard.
     seq: u64,
     /// How many of the next events an instance has had before.
@@ -89,6 +92,7 @@ impl PluginProcessor {
             emitter: cx.emitter(),
             flusher: cx.flusher(),
             restarts: Restarts::new(shared.settings.restarts),
+            batches: shared.counts.batches.open(),
             recipe,
             seq: 0,
             redelivered: 0,
@@ -164,7 +168,7 @@ impl PluginProcessor {
             let draining = self.flusher.is_closing();
             let shards = (self.home.shard, self.home.shards);
             let counts = &self.recipe.shared.counts;
-            counts.batches.add(1);
+            self.batches.add(1);
             self.used = true;
             let answer = instance.process(events, &self.converter, from, shards, draining, times);
             instance.outbox().send(&self.emitter, counts);
@@ -305,6 +309,12 @@ impl Waiting {
         self.next = (self.next * 2).min(LONGEST_WAIT);
         std::thread::sleep(pause);
         true
+    }
+}
+
+impl Drop for PluginProcessor {
+    fn drop(&mut self) {
+        self.recipe.shared.counts.batches.close(&self.batches);
     }
 }
 

@@ -2,13 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use serde_core::ser::{Serialize, SerializeStruct, Serializer};
 
 use super::cells::PluginMetric;
 use super::error::LoadErrorKind;
-use crate::stats::serialize_fields;
+use crate::stats::{Cell, serialize_fields};
 
 /// A snapshot of a plugin host's numbers, taken by [`PluginHost::stats`](super::PluginHost::stats). Each counter only grows.
 #[derive(Debug, Clone, Default)]
@@ -109,6 +109,42 @@ impl Count {
     }
 }
 
+/// Batches, which each processor counts by itself: one counter for all would be a locked instruction in every call.
+#[derive(Debug, Default)]
+pub(crate) struct BatchCounts(Mutex<BatchCells>);
+
+#[derive(Debug, Default)]
+struct BatchCells {
+    /// Of processors that have ended.
+    ended: u64,
+    open: Vec<Arc<Cell>>,
+}
+
+impl BatchCounts {
+    fn cells(&self) -> MutexGuard<'_, BatchCells> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A counter for one more processor, which alone writes to it.
+    pub(crate) fn open(&self) -> Arc<Cell> {
+        let cell = Arc::<Cell>::default();
+        self.cells().open.push(cell.clone());
+        cell
+    }
+
+    /// The processor has ended.
+    pub(crate) fn close(&self, cell: &Arc<Cell>) {
+        let mut cells = self.cells();
+        cells.open.retain(|open| !Arc::ptr_eq(open, cell));
+        cells.ended += cell.get();
+    }
+
+    fn sum(&self) -> u64 {
+        let cells = self.cells();
+        cells.ended + cells.open.iter().map(|cell| cell.get()).sum::<u64>()
+    }
+}
+
 /// What a host counts; the fields are those of [`PluginStats`].
 #[derive(Debug, Default)]
 pub(crate) struct Counts {
@@ -118,7 +154,7 @@ pub(crate) struct Counts {
     pub(crate) created: Count,
     pub(crate) destroyed: Count,
     pub(crate) create_failures: Count,
-    pub(crate) batches: Count,
+    pub(crate) batches: BatchCounts,
     pub(crate) again: Count,
     pub(crate) refused_events: Count,
     pub(crate) fatal: Count,
@@ -149,7 +185,7 @@ impl Counts {
             created: self.created.get(),
             destroyed: self.destroyed.get(),
             create_failures: self.create_failures.get(),
-            batches: self.batches.get(),
+            batches: self.batches.sum(),
             again: self.again.get(),
             refused_events: self.refused_events.get(),
             fatal: self.fatal.get(),
