@@ -76,13 +76,16 @@ fn can_have_body(method: &Method, status: StatusCode) -> bool {
 
 /// The declared length; `None` when there is none, or more than one.
 fn content_length(headers: &HeaderMap) -> Option<u64> {
-    let mut lengths = headers.get_all(CONTENT_LENGTH).iter().map(|value| {
-        let text = value.to_str().ok()?;
-        // `parse` would take a sign.
-        if text.bytes().all(|byte| byte.is_ascii_digit()) { text.parse().ok() } else { None }
-    });
+    let mut lengths = headers.get_all(CONTENT_LENGTH).iter().map(|value| decimal(value.as_bytes()));
     let length: u64 = lengths.next()??;
     lengths.all(|other| other == Some(length)).then_some(length)
+}
+
+/// A number that is written in digits and nothing else; `parse` would take a sign.
+fn decimal(digits: &[u8]) -> Option<u64> {
+    let digit = |byte: u8| byte.is_ascii_digit().then(|| u64::from(byte - b'0'));
+    let append = |number: u64, &byte| number.checked_mul(10)?.checked_add(digit(byte)?);
+    if digits.is_empty() { None } else { digits.iter().try_fold(0, append) }
 }
 
 #[cfg(test)]

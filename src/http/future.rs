@@ -5,7 +5,7 @@ use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
-use ::http::{HeaderValue, Response};
+use ::http::Response;
 use http_body::Body;
 use pin_project_lite::pin_project;
 
@@ -47,7 +47,7 @@ where
                 let (mut head, body) = response.into_parts();
                 open.answered(head.status, &head.headers, &body);
                 if let Some(name) = open.shared().id_header() {
-                    head.headers.insert(name.clone(), open.head().id.with_text(id_value));
+                    head.headers.insert(name.clone(), open.head().id.header_value());
                 }
                 Ok(Response::from_parts(head, EventBody::new(open, body)))
             }
@@ -57,8 +57,4 @@ where
             }
         })
     }
-}
-
-fn id_value(text: &str) -> HeaderValue {
-    HeaderValue::from_str(text).expect("an id is visible ASCII")
 }

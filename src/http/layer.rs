@@ -128,7 +128,7 @@ impl Shared {
         self.id_header.as_ref()
     }
 
-    fn head_of<B>(&self, request: &Request<B>) -> RequestHead {
+    fn head_of<B>(&self, request: &Request<B>, captured: Captured) -> RequestHead {
         let (headers, extensions) = (request.headers(), request.extensions());
         let peer = (self.peer)(extensions);
         let head = RequestHead {
@@ -141,7 +141,7 @@ impl Shared {
             version: request.version(),
             peer,
             client: peer.map(|peer| self.proxies.client(peer, headers)),
-            captured: Captured::new(&self.capture, headers),
+            captured: captured.renewed(&self.capture, headers),
             request_type: extensions.get().copied().unwrap_or(self.request_type),
             user: Default::default(),
             route: Default::default(),
@@ -344,7 +344,7 @@ where
 
     fn call(&mut self, mut request: Request<ReqBody>) -> Self::Future {
         let shared = &self.shared;
-        let head = head_pool::place(shared.head_of(&request));
+        let head = head_pool::place(|captured| shared.head_of(&request, captured));
         let started = Started { request: head.clone() };
         shared.emit_sparing(EventType::START_REQUEST, started, head.id);
 

@@ -5,6 +5,7 @@ use std::hash::{BuildHasher, RandomState};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use ::http::HeaderValue;
 use serde_core::{Serialize, Serializer};
 
 use crate::key::Key;
@@ -25,19 +26,46 @@ use crate::key::Key;
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct RequestId(u128);
 
-/// Characters of an id: 13 for each half, and the dash.
-const MAX_LEN: usize = 27;
+/// Characters of one half.
+const HALF: usize = 13;
+/// Characters of an id: those of both halves, and the dash.
+const MAX_LEN: usize = 2 * HALF + 1;
+
+/// The half that all ids of this process share.
+struct Prefix {
+    bits: u64,
+    text: [u8; HALF],
+}
+
+impl Prefix {
+    fn of_this_process() -> &'static Self {
+        static PREFIX: OnceLock<Prefix> = OnceLock::new();
+        PREFIX.get_or_init(|| {
+            // The standard library seeds its hash maps from the system's source of random numbers.
+            let bits = RandomState::new().hash_one(std::process::id());
+            Self { bits, text: all_digits(bits) }
+        })
+    }
+}
+
+/// The digit for the lowest five bits.
+fn digit(bits: u64) -> u8 {
+    const ALPHABET: &[u8; 32] = b"0123456789abcdefghjkmnpqrstvwxyz";
+    ALPHABET[(bits & 31) as usize]
+}
+
+/// All digits of a half, leading zeros included.
+fn all_digits(bits: u64) -> [u8; HALF] {
+    std::array::from_fn(|place| digit(bits >> (5 * (HALF - 1 - place))))
+}
 
 impl RequestId {
     /// The next id of this process.
     #[must_use]
     pub fn next() -> Self {
-        static PREFIX: OnceLock<u64> = OnceLock::new();
         static COUNTER: AtomicU64 = AtomicU64::new(1);
-        // The standard library seeds its hash maps from the system's source of random numbers.
-        let prefix = *PREFIX.get_or_init(|| RandomState::new().hash_one(std::process::id()));
         let number = COUNTER.fetch_add(1, Ordering::Relaxed);
-        Self(u128::from(prefix) << 64 | u128::from(number))
+        Self(u128::from(Prefix::of_this_process().bits) << 64 | u128::from(number))
     }
 
     /// The id with these bits.
@@ -65,33 +93,35 @@ impl RequestId {
     }
 
     /// Writes the text of the id to the end of `out`.
-    fn write(self, out: &mut [u8; MAX_LEN]) -> &str {
-        const ALPHABET: &[u8; 32] = b"0123456789abcdefghjkmnpqrstvwxyz";
-        let digit = |bits: u64| ALPHABET[(bits & 31) as usize];
+    fn write(self, out: &mut [u8; MAX_LEN]) -> &[u8] {
         let mut at = MAX_LEN;
-        let mut put = |byte| {
-            at -= 1;
-            out[at] = byte;
-        };
         let mut number = self.0 as u64;
         loop {
-            put(digit(number));
+            at -= 1;
+            out[at] = digit(number);
             number >>= 5;
             if number == 0 {
                 break;
             }
         }
-        put(b'-');
-        let prefix = (self.0 >> 64) as u64;
-        for place in 0..13 {
-            put(digit(prefix >> (5 * place)));
-        }
-        std::str::from_utf8(&out[at..]).expect("the alphabet is ASCII")
+        at -= 1;
+        out[at] = b'-';
+        let bits = (self.0 >> 64) as u64;
+        let ours = Prefix::of_this_process();
+        let prefix = if bits == ours.bits { ours.text } else { all_digits(bits) };
+        out[at - HALF..at].copy_from_slice(&prefix);
+        &out[at - HALF..]
     }
 
     /// Calls `f` with the text of the id, without an allocation.
-    pub(crate) fn with_text<R>(self, f: impl FnOnce(&str) -> R) -> R {
-        f(self.write(&mut [0; MAX_LEN]))
+    fn with_text<R>(self, f: impl FnOnce(&str) -> R) -> R {
+        let mut out = [0; MAX_LEN];
+        f(std::str::from_utf8(self.write(&mut out)).expect("the alphabet is ASCII"))
+    }
+
+    /// The id as the value of a header.
+    pub(crate) fn header_value(self) -> HeaderValue {
+        HeaderValue::from_bytes(self.write(&mut [0; MAX_LEN])).expect("the alphabet is visible")
     }
 }
 
@@ -130,5 +160,10 @@ mod tests {
         assert_eq!(a.as_u128() >> 64, b.as_u128() >> 64);
         assert_ne!(a.as_u128() >> 64, 0);
         assert!(a < b);
+        // The prefix that is kept as text is the one that would be written.
+        let with_a_zero = RequestId::from_u128(a.as_u128() >> 64 << 64);
+        let prefix = all_digits((a.as_u128() >> 64) as u64);
+        assert_eq!(with_a_zero.to_string().as_bytes(), [&prefix[..], b"-0"].concat());
+        assert_eq!(a.header_value(), a.to_string().as_str());
     }
 }

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use ::http::{HeaderMap, HeaderValue};
+use ::http::{HeaderMap, HeaderName, HeaderValue};
 use serde_core::{Serialize, Serializer};
 
 /// Where a request stands in a distributed trace, as its `traceparent` header says.
@@ -52,7 +52,9 @@ impl TraceParent {
 
     /// The parent that a request names. A request with more than one such header has none.
     pub(crate) fn of(headers: &HeaderMap) -> Option<Self> {
-        let mut values = headers.get_all("traceparent").iter();
+        // A name that is made from text is looked at byte by byte.
+        static NAME: HeaderName = HeaderName::from_static("traceparent");
+        let mut values = headers.get_all(&NAME).iter();
         let value = values.next().map(HeaderValue::as_bytes)?;
         if values.next().is_some() { None } else { Self::parse(value) }
     }
