@@ -138,6 +138,12 @@ impl Started {
     }
 }
 
+/// What a producer does between start and finish, under a name by which `instructions` finds it.
+#[inline(never)]
+fn at_work<H>(lane: &mut Lane<'_>, emit: impl FnOnce(&mut Lane<'_>) -> H) -> H {
+    emit(lane)
+}
+
 /// One round of events from producers to shards: the track, the keys, and what must arrive.
 #[derive(Debug)]
 pub(crate) struct Course {
@@ -178,7 +184,7 @@ impl Course {
     pub(crate) fn produce<H>(&self, index: usize, emit: impl FnOnce(&mut Lane<'_>) -> H) {
         let mut lane = Lane::new(&self.keys, &self.work, index);
         self.track.ready_then_wait();
-        let handles = emit(&mut lane);
+        let handles = at_work(&mut lane, emit);
         self.track.finish();
         drop(handles);
     }

@@ -6,8 +6,9 @@ use super::text::number;
 use super::{Cell, Report, Scenario, Table};
 
 /// Scenarios with their headlines and plots, in the order of the page.
-const PARTS: [(&str, &str, &[&str]); 12] = [
+const PARTS: [(&str, &str, &[&str]); 13] = [
     ("floor", "What the machine allows", &[]),
+    ("instructions", "What an emit is made of", &[]),
     ("dispatch", "Throughput, one event at a time", &["dispatch.svg", "emit.svg"]),
     ("batch", "Throughput in batches of 64", &["batch.svg"]),
     ("ring", "Bare rings", &["ring.svg"]),

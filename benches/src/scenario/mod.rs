@@ -7,6 +7,7 @@ mod async_emit;
 mod floor;
 mod http;
 mod idle;
+mod instructions;
 mod latency;
 #[cfg(target_os = "linux")]
 mod plugin;
@@ -31,6 +32,8 @@ use crate::workload::{Keys, Shape};
 pub(crate) enum Name {
     /// Physical limits: hash and stamp alone, a cache line ping, a park ping.
     Floor,
+    /// What one emit is made of, counted by callgrind; needs valgrind.
+    Instructions,
     /// Events one at a time from P producers to S shards.
     Dispatch,
     /// The same in batches of 64 under one stamp.
@@ -54,6 +57,14 @@ pub(crate) enum Name {
     /// The same processor linked in, and as libraries in Rust and C.
     #[cfg(target_os = "linux")]
     Plugin,
+}
+
+impl Name {
+    /// The name as the command line has it.
+    pub(crate) fn text(self) -> String {
+        let value = self.to_possible_value().expect("no scenario is left out");
+        value.get_name().to_owned()
+    }
 }
 
 pub(crate) use latency::RATE_NAMES;
@@ -103,8 +114,20 @@ impl Plan {
 /// Names the contender and the cell whose round went wrong.
 pub(crate) fn run(name: Name, plan: &Plan) -> Result<Scenario, String> {
     let before = floor::core_distance();
-    let mut scenario = match name {
+    let mut scenario = work(name, plan)?;
+    if let Some((before, after)) = before.zip(floor::core_distance()) {
+        scenario.note(format!(
+            "a cache line took {before:.0} ns from core to core before, {after:.0} ns after"
+        ));
+    }
+    Ok(scenario)
+}
+
+/// The work of one scenario, and nothing else.
+pub(crate) fn work(name: Name, plan: &Plan) -> Result<Scenario, String> {
+    match name {
         Name::Floor => floor::run(plan),
+        Name::Instructions => instructions::run(plan),
         Name::Dispatch => stream::dispatch(plan),
         Name::Batch => stream::batch(plan),
         Name::Ring => ring::run(plan),
@@ -117,13 +140,7 @@ pub(crate) fn run(name: Name, plan: &Plan) -> Result<Scenario, String> {
         Name::Http => http::run(plan),
         #[cfg(target_os = "linux")]
         Name::Plugin => plugin::run(plan),
-    }?;
-    if let Some((before, after)) = before.zip(floor::core_distance()) {
-        scenario.note(format!(
-            "a cache line took {before:.0} ns from core to core before, {after:.0} ns after"
-        ));
     }
-    Ok(scenario)
 }
 
 /// Names that `--only` understands.

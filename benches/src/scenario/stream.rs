@@ -75,7 +75,8 @@ fn plain(
     Ok(scenario.done(plan))
 }
 
-fn admitted(plan: &Plan, pace: Pace) -> Vec<Box<dyn Stream>> {
+/// Those who have a way for this pace, as far as they are asked for.
+pub(super) fn admitted(plan: &Plan, pace: Pace) -> Vec<Box<dyn Stream>> {
     let mut contenders = streams();
     contenders.retain(|contender| contender.takes(pace) && plan.admits(&contender.card()));
     contenders
