@@ -1,6 +1,7 @@
 //! The rings of one producer, one per shard, opened when they are first needed.
 
 use super::group::Group;
+use crate::clock::Clock;
 use crate::event::{Body, Event, EventType, Parts, RawKind, RawValue, Tag, Word, delivery};
 use crate::key::{Key, route};
 use crate::ring::{Inlet, Ring};
@@ -27,6 +28,8 @@ pub(crate) struct Rings {
     /// Tells all rings of the process apart, see [`Self::take_thread`].
     id: u64,
     mesh: Arc<Mesh>,
+    /// The clock of all shards, if it is one for all.
+    clock: Clock,
     lanes: Box<[Lane]>,
     /// Chooses shards for events without a key.
     spread: u64,
@@ -60,7 +63,7 @@ impl Rings {
         // clock differs in the lower ones, hence the hash.
         let start = (&raw const *mesh as u64) ^ crate::clock::now();
         let spread = seahash::hash(&start.to_le_bytes());
-        Self { id: next_id(), mesh, lanes, spread, home, overtaken: 0 }
+        Self { id: next_id(), mesh, clock: Clock::new(), lanes, spread, home, overtaken: 0 }
     }
 
     /// Rings without rings of their own: everything goes through the common ones.
@@ -120,8 +123,17 @@ impl Rings {
     ) -> Result<(), Refused> {
         let key_hash = self.hash(key);
         let tag = Tag::new(kind, 0, key.is_present());
-        match self.may_overtake(key_hash) {
-            Ok(()) => self.try_emit_routed(tag, key_hash, value),
+        self.take_thread();
+        if self.lanes.len() == 1 {
+            return match self.may_overtake(0) {
+                Ok(()) => self.try_emit_to(0, tag, None, key_hash, value),
+                Err(ring) => refuse(tag, key_hash, value, Why::Full(ring)),
+            };
+        }
+        let stamp = self.clock.is_global().then(|| self.clock.stamp());
+        let index = route(key_hash, self.lanes.len());
+        match self.may_overtake(index) {
+            Ok(()) => self.try_emit_to(index, tag, stamp, key_hash, value),
             Err(ring) => refuse(tag, key_hash, value, Why::Full(ring)),
         }
     }
@@ -147,12 +159,27 @@ impl Rings {
         value: RawValue,
     ) -> Result<(), Refused> {
         self.take_thread();
-        let index = route(key_hash, self.lanes.len());
+        if self.lanes.len() == 1 {
+            return self.try_emit_to(0, tag, None, key_hash, value);
+        }
+        let stamp = self.clock.is_global().then(|| self.clock.stamp());
+        self.try_emit_to(route(key_hash, self.lanes.len()), tag, stamp, key_hash, value)
+    }
+
+    #[inline(always)]
+    fn try_emit_to(
+        &mut self,
+        index: usize,
+        tag: Tag,
+        stamp: Option<u64>,
+        key_hash: u64,
+        value: RawValue,
+    ) -> Result<(), Refused> {
         if self.home.is_none()
             && let Lane::Own(inlet) = &mut self.lanes[index]
         {
             let shard = &self.mesh.shards[index];
-            return publish(inlet, shard, tag, key_hash, value);
+            return publish(inlet, shard, tag, stamp, key_hash, value);
         }
         let (kind, a, b, c, d) = value.split();
         self.try_emit_slowly(index, tag, key_hash, kind, a, b, c, d)
@@ -293,7 +320,7 @@ impl Rings {
             self.lanes[index] = opened.map_or(Lane::Common, Lane::Own);
         }
         match (&mut self.lanes[index], self.home) {
-            (Lane::Own(inlet), None) => publish(inlet, shard, tag, key_hash, value),
+            (Lane::Own(inlet), None) => publish(inlet, shard, tag, None, key_hash, value),
             (Lane::Own(inlet), Some(home)) => {
                 let derived = tag.derived(delivery::hops_of_derived());
                 if derived.hops() > self.mesh.hop_limit {
@@ -310,8 +337,7 @@ impl Rings {
     /// Tasks of one thread share its ring. Without a limit, the first one that runs after the ring had been full takes all the room
     /// that was made for the others, again and again. With no overtaking at all, every single emit would be a wake-up.
     #[inline]
-    fn may_overtake(&mut self, hash: u64) -> Result<(), Arc<Ring<Body>>> {
-        let index = route(hash, self.lanes.len());
+    fn may_overtake(&mut self, index: usize) -> Result<(), Arc<Ring<Body>>> {
         if let Lane::Own(inlet) = &self.lanes[index]
             && inlet.ring().has_waiters()
         {
@@ -372,12 +398,13 @@ fn refused(
     Refused { parts: Parts { tag, body }, why }
 }
 
-/// Publishes an event from outside the shards.
+/// Publishes an event from outside the shards, with a stamp of its own if it has none.
 #[inline(always)]
 fn publish(
     inlet: &mut Inlet<Body>,
     shard: &Shard,
     tag: Tag,
+    stamp: Option<u64>,
     key_hash: u64,
     value: RawValue,
 ) -> Result<(), Refused> {
@@ -393,8 +420,7 @@ fn publish(
         shard.gate.wake_if_asleep();
         return refuse(tag, key_hash, value, Why::Closed);
     }
-    // The stamp is taken when there is room: one from before a wait would make the event look older than it is.
-    let stamp = shard.clock.stamp();
+    let stamp = stamp.unwrap_or_else(|| shard.clock.stamp());
     let tag = tag.dropping(value.needs_drop());
     // SAFETY: this is the only use of the raw value.
     let value = unsafe { value.into_value() };
@@ -412,7 +438,7 @@ fn publish_common(shard: &Shard, tag: Tag, key_hash: u64, value: RawValue) -> Re
     let inlet = common.get_or_insert_with(|| {
         shard.open_ring(Owner::Everybody).expect("the common ring is not limited")
     });
-    publish(inlet, shard, tag, key_hash, value)
+    publish(inlet, shard, tag, None, key_hash, value)
 }
 
 /// Publishes an event that a processor on shard `home` derived. It is accepted while the bus drains.
