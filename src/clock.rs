@@ -67,6 +67,12 @@ impl Clock {
     }
 }
 
+/// A stamp for an event to any shard, where [`Clock::is_global`].
+#[inline(always)]
+pub(crate) fn global_stamp() -> u64 {
+    source::ordered_ticks()
+}
+
 /// Now, in ticks, without any order: for measuring durations.
 #[inline(always)]
 pub(crate) fn now() -> u64 {

@@ -1,7 +1,7 @@
 //! The rings of one producer, one per shard, opened when they are first needed.
 
 use super::group::Group;
-use crate::clock::Clock;
+use crate::clock;
 use crate::event::{Body, Event, EventType, Parts, RawKind, RawValue, Tag, Word, delivery};
 use crate::key::{Key, route};
 use crate::ring::{Inlet, Ring};
@@ -28,8 +28,8 @@ pub(crate) struct Rings {
     /// Tells all rings of the process apart, see [`Self::take_thread`].
     id: u64,
     mesh: Arc<Mesh>,
-    /// The clock of all shards, if it is one for all.
-    clock: Clock,
+    /// A stamp serves for any shard.
+    one_clock: bool,
     lanes: Box<[Lane]>,
     /// Chooses shards for events without a key.
     spread: u64,
@@ -61,9 +61,10 @@ impl Rings {
         let lanes = mesh.shards.iter().map(|_| Lane::Unopened).collect();
         // Producers start at different shards, or their keyless events would meet. Shards are chosen by the upper bits, and the
         // clock differs in the lower ones, hence the hash.
-        let start = (&raw const *mesh as u64) ^ crate::clock::now();
+        let start = (&raw const *mesh as u64) ^ clock::now();
         let spread = seahash::hash(&start.to_le_bytes());
-        Self { id: next_id(), mesh, clock: Clock::new(), lanes, spread, home, overtaken: 0 }
+        let one_clock = mesh.shards[0].clock.is_global();
+        Self { id: next_id(), mesh, one_clock, lanes, spread, home, overtaken: 0 }
     }
 
     /// Rings without rings of their own: everything goes through the common ones.
@@ -125,17 +126,10 @@ impl Rings {
         let tag = Tag::new(kind, 0, key.is_present());
         self.take_thread();
         if self.lanes.len() == 1 {
-            return match self.may_overtake(0) {
-                Ok(()) => self.try_emit_to(0, tag, None, key_hash, value),
-                Err(ring) => refuse(tag, key_hash, value, Why::Full(ring)),
-            };
+            return self.try_emit_in_turn_to(0, tag, None, key_hash, value);
         }
-        let stamp = self.clock.is_global().then(|| self.clock.stamp());
-        let index = route(key_hash, self.lanes.len());
-        match self.may_overtake(index) {
-            Ok(()) => self.try_emit_to(index, tag, stamp, key_hash, value),
-            Err(ring) => refuse(tag, key_hash, value, Why::Full(ring)),
-        }
+        let (index, stamp) = self.stamp_and_route(key_hash);
+        self.try_emit_in_turn_to(index, tag, stamp, key_hash, value)
     }
 
     /// Publishes an event if there is room.
@@ -159,13 +153,43 @@ impl Rings {
         value: RawValue,
     ) -> Result<(), Refused> {
         self.take_thread();
+        // Not by the formula, so that nothing has to wait for the hash, and in a branch of its own, or the compiler makes one
+        // formula of both: see `stamp_and_route`.
         if self.lanes.len() == 1 {
             return self.try_emit_to(0, tag, None, key_hash, value);
         }
-        let stamp = self.clock.is_global().then(|| self.clock.stamp());
-        self.try_emit_to(route(key_hash, self.lanes.len()), tag, stamp, key_hash, value)
+        let (index, stamp) = self.stamp_and_route(key_hash);
+        self.try_emit_to(index, tag, stamp, key_hash, value)
     }
 
+    /// The way of an event where there are several, and its stamp, if the shards share a clock.
+    ///
+    /// The stamp has a fence, which waits for all that was begun before it. The way from the hash to the ring takes half as long as the
+    /// hash itself; behind the fence it runs while the next event is drawn and hashed. With one shard the ring is known
+    /// beforehand and looked at while the hash is under way, so there the stamp comes when all that is done, in [`publish`]. Measured on one
+    /// core: 33 ns an emit with hash, route, ring, and stamp in this order, 30 and 28 with these.
+    #[inline(always)]
+    fn stamp_and_route(&self, key_hash: u64) -> (usize, Option<u64>) {
+        let stamp = self.one_clock.then(clock::global_stamp);
+        (route(key_hash, self.lanes.len()), stamp)
+    }
+
+    #[inline(always)]
+    fn try_emit_in_turn_to(
+        &mut self,
+        index: usize,
+        tag: Tag,
+        stamp: Option<u64>,
+        key_hash: u64,
+        value: RawValue,
+    ) -> Result<(), Refused> {
+        match self.may_overtake(index) {
+            Ok(()) => self.try_emit_to(index, tag, stamp, key_hash, value),
+            Err(ring) => refuse(tag, key_hash, value, Why::Full(ring)),
+        }
+    }
+
+    /// Publishes an event to a shard, if there is room. `stamp` is that of this emit, and not older.
     #[inline(always)]
     fn try_emit_to(
         &mut self,
@@ -250,8 +274,7 @@ impl Rings {
     }
 
     fn publish_group(&mut self, group: &mut Group) {
-        let clock = &self.mesh.shards[0].clock;
-        let stamp = clock.is_global().then(|| clock.stamp());
+        let stamp = self.one_clock.then(clock::global_stamp);
         for &index in &group.touched {
             if let Lane::Own(inlet) = &mut self.lanes[index] {
                 let events = &mut group.lanes[index];
@@ -332,7 +355,7 @@ impl Rings {
         }
     }
 
-    /// Whether a fresh emit to the shard of `hash` may take a free slot now, although others wait for room in the same ring.
+    /// Whether a fresh emit to this shard may take a free slot now, although others wait for room in the same ring.
     ///
     /// Tasks of one thread share its ring. Without a limit, the first one that runs after the ring had been full takes all the room
     /// that was made for the others, again and again. With no overtaking at all, every single emit would be a wake-up.
@@ -394,7 +417,7 @@ fn refused(
 ) -> Refused {
     let value = RawValue::join(kind, a, b, c, d);
     // SAFETY: the value was not published, and the callers return what this returns.
-    let body = Body { stamp: crate::clock::now(), key_hash, value: unsafe { value.into_value() } };
+    let body = Body { stamp: clock::now(), key_hash, value: unsafe { value.into_value() } };
     Refused { parts: Parts { tag, body }, why }
 }
 
@@ -420,6 +443,7 @@ fn publish(
         shard.gate.wake_if_asleep();
         return refuse(tag, key_hash, value, Why::Closed);
     }
+    // One from before a wait would make the event look older than it is; who has waited gives none.
     let stamp = stamp.unwrap_or_else(|| shard.clock.stamp());
     let tag = tag.dropping(value.needs_drop());
     // SAFETY: this is the only use of the raw value.
