@@ -91,6 +91,24 @@ pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
 }
 
+/// Asks for the cache line that `place` lies in, to be written soon, and does not wait for it. A hint: it changes nothing, and may be
+/// given for any address.
+#[inline(always)]
+pub(crate) fn fetch_for_writing<T>(place: *mut T) {
+    // SAFETY: a prefetch never faults. `prefetchw` is as old as the processors that this is worth it on; older ones of 64 bits take it for
+    // a no-op. The intrinsic for it becomes a plain prefetch where the compiler does not know the processor.
+    #[cfg(all(target_arch = "x86_64", not(loom), not(miri)))]
+    unsafe {
+        std::arch::asm!("prefetchw byte ptr [{}]", in(reg) place, options(nostack, preserves_flags, readonly));
+    }
+    // SAFETY: as above.
+    #[cfg(all(target_arch = "aarch64", not(loom), not(miri)))]
+    unsafe {
+        std::arch::asm!("prfm pstl1keep, [{}]", in(reg) place, options(nostack, preserves_flags, readonly));
+    }
+    let _ = place;
+}
+
 /// The cheap side of an asymmetric store-load barrier; pairs with [`heavy_fence`].
 ///
 /// The emit path needs a store (slot published, ring busy) to be visible before a later load (closed? asleep?).

@@ -7,12 +7,12 @@ use std::time::Duration;
 use super::emitter::Link;
 use super::error::{BatchError, EmitError};
 use super::group::{GROUP, Group};
-use super::rings::Rings;
-use super::wait::{Patience, insist};
+use super::rings::{GroupRefused, Rings};
+use super::wait::{Patience, YIELDS, insist};
 use crate::event::{Event, EventType, Parts, RawValue, Tag, Value};
 use crate::key::Key;
 use crate::shard::Mesh;
-use crate::sync::Arc;
+use crate::sync::{Arc, thread};
 
 /// An exclusive handle that emits through rings of its own: the fastest way into a bus.
 ///
@@ -144,14 +144,24 @@ impl Producer {
         loop {
             // Not a loop: passed on from inside of the iterator, an item need not go through memory.
             let Self { rings, group, .. } = self;
-            items.by_ref().take(most - group.len()).for_each(|(kind, value, key)| {
-                group.push(Tag::new(kind, 0, key.is_present()), rings.hash(key), value);
-            });
+            if rings.lead_to_one_shard() && group.len() == 0 {
+                group.fill(items.by_ref().take(most), |place, (kind, value, key)| {
+                    rings.fetch_slot(0, place);
+                    (Tag::new(kind, 0, key.is_present()), rings.hash(key), value)
+                });
+            } else {
+                items.by_ref().take(most - group.len()).for_each(|(kind, value, key)| {
+                    let key_hash = rings.hash(key);
+                    let index = rings.route(key_hash);
+                    rings.fetch_slot(index, group.share(index));
+                    group.push(index, Tag::new(kind, 0, key.is_present()), key_hash, value);
+                });
+            }
             let count = self.group.len();
             if count == 0 {
                 return Ok(accepted);
             }
-            if self.rings.try_emit_group(&mut self.group) {
+            if self.emit_group() {
                 accepted += count;
                 continue;
             }
@@ -172,8 +182,24 @@ impl Producer {
                 accepted += 1;
             }
             for Parts { tag, body } in group {
-                self.group.push(tag, body.key_hash, body.value);
+                let index = self.rings.route(body.key_hash);
+                self.group.push(index, tag, body.key_hash, body.value);
             }
         }
+    }
+
+    /// Publishes the group as a whole; false when it has to go one by one.
+    ///
+    /// While there is no room other threads are let run for a while, as by [`insist`]: taking a group apart and gathering its rest anew costs
+    /// as much as several events.
+    fn emit_group(&mut self) -> bool {
+        for _ in 0..=YIELDS {
+            match self.rings.try_emit_group(&mut self.group) {
+                Ok(()) => return true,
+                Err(GroupRefused::Full) => thread::yield_now(),
+                Err(GroupRefused::Unfit) => return false,
+            }
+        }
+        false
     }
 }

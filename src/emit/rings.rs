@@ -23,6 +23,14 @@ pub(crate) enum Why {
     HopLimit,
 }
 
+/// Why a group was not accepted as a whole.
+pub(super) enum GroupRefused {
+    /// Some ring has no room for its share at the moment.
+    Full,
+    /// Some ring is not open yet, or is shared; the bus is closed; or a shard's own thread emits. Then events go one by one.
+    Unfit,
+}
+
 /// The rings of one producer.
 pub(crate) struct Rings {
     /// Tells all rings of the process apart, see [`Self::take_thread`].
@@ -238,24 +246,49 @@ impl Rings {
         refuse(tag, key_hash, value, why)
     }
 
-    /// Publishes a group of events under one stamp, all of them or none. Leaves the group as it is, and returns false, when some
-    /// ring has no room for its share or is not open yet, or when the bus is closed.
-    pub(super) fn try_emit_group(&mut self, group: &mut Group) -> bool {
-        self.take_thread();
-        let published = self.has_room_for(group) && self.begin_group(group);
-        if published {
-            self.publish_group(group);
+    /// There is one shard, and no choice.
+    #[inline(always)]
+    pub(super) fn lead_to_one_shard(&self) -> bool {
+        self.lanes.len() == 1
+    }
+
+    /// Where an event goes.
+    #[inline(always)]
+    pub(super) fn route(&self, key_hash: u64) -> usize {
+        route(key_hash, self.lanes.len())
+    }
+
+    /// Asks for the slot that is `ahead` slots behind the next one of a lane: it is going to be written.
+    #[inline(always)]
+    pub(super) fn fetch_slot(&self, index: usize, ahead: usize) {
+        if let Lane::Own(inlet) = &self.lanes[index] {
+            inlet.fetch_slot(ahead as u64);
         }
-        published
+    }
+
+    /// Publishes a group of events under one stamp, all of them or none, and leaves the group as it is when it does not.
+    pub(super) fn try_emit_group(&mut self, group: &mut Group) -> Result<(), GroupRefused> {
+        self.take_thread();
+        self.has_room_for(group)?;
+        if !self.begin_group(group) {
+            return Err(GroupRefused::Unfit);
+        }
+        self.publish_group(group);
+        Ok(())
     }
 
     /// Whether all lanes of the group have room for their shares.
-    fn has_room_for(&mut self, group: &Group) -> bool {
-        self.home.is_none()
-            && group.touched.iter().all(|&index| match &mut self.lanes[index] {
-                Lane::Own(inlet) => inlet.has_room_for(group.lanes[index].len() as u64),
-                Lane::Unopened | Lane::Common => false,
-            })
+    fn has_room_for(&mut self, group: &Group) -> Result<(), GroupRefused> {
+        if self.home.is_some() {
+            return Err(GroupRefused::Unfit);
+        }
+        for &index in &group.touched {
+            let Lane::Own(inlet) = &mut self.lanes[index] else { return Err(GroupRefused::Unfit) };
+            if !inlet.has_room_for(group.lanes[index].len() as u64) {
+                return Err(GroupRefused::Full);
+            }
+        }
+        Ok(())
     }
 
     /// Marks all rings of the group busy. When one of them turns out to be closed the marks are taken back, so that no part of a
@@ -277,11 +310,10 @@ impl Rings {
         let stamp = self.one_clock.then(clock::global_stamp);
         for &index in &group.touched {
             if let Lane::Own(inlet) = &mut self.lanes[index] {
+                // A counted clock belongs to one shard.
+                let stamp = stamp.unwrap_or_else(|| self.mesh.shards[index].clock.stamp());
                 let events = &mut group.lanes[index];
-                for event in &mut *events {
-                    // A counted clock belongs to one shard, and stamps each event by itself.
-                    event.restamp(stamp.unwrap_or_else(|| self.mesh.shards[index].clock.stamp()));
-                }
+                events.iter_mut().for_each(|event| event.restamp(stamp));
                 // SAFETY: there is room for the whole group, which gives up its events below.
                 unsafe { inlet.publish_group(Event::slots_of(events)) };
             }

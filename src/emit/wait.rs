@@ -58,7 +58,7 @@ const SPINS: usize = if cfg!(loom) { 0 } else { 16 };
 
 /// Then this often, letting other threads run in between, before the thread sleeps. On a busy machine the shard may be one of them,
 /// and a thread that only let it run comes back sooner, and on the same core, than one that has to be woken.
-const YIELDS: usize = if cfg!(loom) { 0 } else { 64 };
+pub(super) const YIELDS: usize = if cfg!(loom) { 0 } else { 64 };
 
 /// Unparks a thread that waits.
 struct Parker {

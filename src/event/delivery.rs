@@ -139,7 +139,7 @@ mod tests {
     fn a_walk_through_nothing_forgets_nothing() {
         let mut events = [1, 2].map(|number| Event::new(EventType::user(0), number, 0));
         // As if they were in a ring.
-        events.iter_mut().for_each(|event| event.slot.address_to(1));
+        events.iter_mut().for_each(|event| _ = event.slot.address_to(1));
         let events: Vec<&Event> = events.iter().collect();
         let turned_to = |f: &dyn Fn()| {
             deliver(&events, || {

@@ -73,10 +73,16 @@ impl<T> Tail<T> {
         while count < limit
             && let Some(slot) = self.0.peek()
         {
+            let tag = slot.tag();
             // SAFETY: a slot that `peek` shows is filled, and stays so until `release`.
             see(unsafe { slot.body() });
-            self.0.advance(if std::mem::needs_drop::<T>() { DROPS } else { 0 });
+            self.0.advance(tag | if std::mem::needs_drop::<T>() { DROPS } else { 0 });
             count += 1;
+            self.0.advance_group(tag, limit - count, |slot| {
+                // SAFETY: as above.
+                see(unsafe { slot.body() });
+                count += 1;
+            });
         }
         self.0.release(|payload| std::panic::resume_unwind(payload));
         count

@@ -35,7 +35,7 @@ use std::task::Waker;
 
 use crossbeam_utils::CachePadded;
 
-use crate::sync::{Arc, AtomicBool, AtomicU64, Ordering, light_fence};
+use crate::sync::{Arc, AtomicBool, AtomicU64, Ordering, fetch_for_writing, light_fence};
 use buffer::{Buffer, Slots};
 pub(crate) use slot::{DROPS, Slot};
 pub(crate) use waiters::WaiterId;
@@ -253,10 +253,12 @@ impl<T> Inlet<T> {
     #[inline(always)]
     pub(crate) unsafe fn publish_group(&mut self, group: &mut [Slot<T>]) {
         debug_assert!(self.tail + group.len() as u64 <= self.limit, "publish without room");
+        let mut tags = 0;
         for (position, slot) in (self.tail..).zip(&mut *group) {
-            slot.address_to(mark(position));
+            tags |= slot.address_to(mark(position));
         }
-        let Some((first, others)) = group.split_first() else { return };
+        let Some((first, others)) = group.split_first_mut() else { return };
+        first.lead(others.len(), tags);
         let in_a_row = self.slots.in_a_row(self.tail + 1).min(others.len());
         let (row, wrapped) = others.split_at(in_a_row);
         // SAFETY: the ring is alive, this is its one producer, and the consumer has released the slots.
@@ -268,6 +270,16 @@ impl<T> Inlet<T> {
             first.move_to(self.slots.at(self.tail));
         }
         self.tail += group.len() as u64;
+    }
+
+    /// Asks for the line of the slot that is `ahead` slots behind the next one, if that slot is known to be free: for a group that is being
+    /// gathered, so that its lines are under way meanwhile.
+    #[inline(always)]
+    pub(crate) fn fetch_slot(&self, ahead: u64) {
+        let position = self.tail + ahead;
+        if position < self.limit {
+            fetch_for_writing(self.slots.place(position));
+        }
     }
 
     /// Clears the busy mark. After this the caller looks whether the shard sleeps.
@@ -322,6 +334,23 @@ impl<T> Outlet<T> {
     pub(crate) fn advance(&mut self, tag: u32) {
         self.tags |= tag;
         self.next += 1;
+    }
+
+    /// Moves past the rest of the group that begins with the event whose tag is `tag` and which [`advance`](Self::advance) has just moved
+    /// past; past `limit` slots of it at most, each of which is handed to `see`. They are filled, though nobody has looked at them.
+    ///
+    /// All their lines are asked for at once, because one after the other, as they are read, each would take its time; and for
+    /// writing, see [`Slot::own_line`].
+    #[inline(always)]
+    pub(crate) fn advance_group(&mut self, tag: u32, limit: usize, mut see: impl FnMut(&Slot<T>)) {
+        let followers = Slot::<T>::followers(tag).min(limit as u64);
+        for position in self.next..self.next + followers {
+            let place = self.slots.place(position);
+            fetch_for_writing(place);
+            // SAFETY: the ring is alive.
+            see(unsafe { &*place });
+        }
+        self.next += followers;
     }
 
     /// How many events have been read and not yet released.

@@ -7,6 +7,11 @@ use crate::sync::{AtomicU64, Ordering, UnsafeCell};
 /// The bit of a tag that says that the body behind it has something to drop.
 pub(crate) const DROPS: u32 = 1 << 31;
 
+/// Where in a tag the ring writes how many slots of the same group follow, see [`Slot::lead`]. Its six bits are 0 in a tag that comes from
+/// outside.
+const FOLLOWERS_SHIFT: u32 = 25;
+const MOST_FOLLOWERS: u32 = 0x3f;
+
 /// A slot: 64 bytes for a body of 56.
 ///
 /// The header holds a mark of the position in its upper and a tag in its lower half. The producer stores it last, with Release;
@@ -81,11 +86,27 @@ impl<T> Slot<T> {
         self.header.store(self.header.load(Ordering::Relaxed), Ordering::Relaxed);
     }
 
-    /// Says which position this slot, which is in no ring yet, is going to.
+    /// Says which position this slot, which is in no ring yet, is going to. Returns its tag.
     #[inline(always)]
-    pub(crate) fn address_to(&mut self, mark: u32) {
+    pub(crate) fn address_to(&mut self, mark: u32) -> u32 {
         let tag = self.header.load(Ordering::Relaxed) as u32;
         self.header.store(u64::from(mark) << 32 | u64::from(tag), Ordering::Relaxed);
+        tag
+    }
+
+    /// Makes this slot, which is in no ring yet, speak for the others of its group, so that nobody has to look at them: how many follow, or
+    /// 63 if there are more, and whether any of them has something to drop. `tags` are all their tags together.
+    #[inline(always)]
+    pub(crate) fn lead(&mut self, followers: usize, tags: u32) {
+        let followers = (followers as u32).min(MOST_FOLLOWERS) << FOLLOWERS_SHIFT;
+        let header = self.header.load(Ordering::Relaxed) | u64::from(tags & DROPS | followers);
+        self.header.store(header, Ordering::Relaxed);
+    }
+
+    /// How many slots behind one with this tag were filled before it was.
+    #[inline(always)]
+    pub(crate) fn followers(tag: u32) -> u64 {
+        u64::from(tag >> FOLLOWERS_SHIFT & MOST_FOLLOWERS)
     }
 
     /// Moves filled slots into the ring, without an order among them: none of them must be in sight of the consumer.

@@ -113,5 +113,9 @@ fn run(outlet: &mut Outlet<Body>, limit: u64, batch: &mut Vec<*const Event>) {
         let (event, tag) = (std::ptr::from_ref(Event::in_slot(slot)), slot.tag());
         batch.push(event);
         outlet.advance(tag);
+        // The events of a group have one stamp, so those behind the first need not be looked at.
+        outlet.advance_group(tag, batch.capacity() - batch.len(), |slot| {
+            batch.push(Event::in_slot(slot));
+        });
     }
 }
