@@ -162,7 +162,7 @@ pub struct Shard(shard::Shard);
 impl Shard {
     /// A shard whose rings have `capacity` slots.
     pub fn new(capacity: usize) -> Self {
-        Self(shard::Shard::new(capacity, usize::MAX))
+        Self(shard::Shard::new(capacity, usize::MAX, Arc::default()))
     }
 
     /// A ring to the shard.
@@ -170,9 +170,14 @@ impl Shard {
         Lane(self.0.open_ring(shard::Owner::Producer).expect("rings are not limited"))
     }
 
-    /// A stamp of the shard's clock.
+    /// A stamp for an event to the shard.
     pub fn stamp(&self) -> u64 {
-        self.0.clock.stamp()
+        self.0.stamp()
+    }
+
+    /// A stamp that is in no order with what the thread has seen.
+    pub fn unordered_stamp(&self) -> u64 {
+        self.0.clock.stamp(false)
     }
 
     /// A watermark of the shard's clock.

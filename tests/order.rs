@@ -370,3 +370,59 @@ fn a_token_between_a_task_and_a_thread() {
         }
     });
 }
+
+/// One thread has a producer that stays; the other makes a new one for each turn, whose ring comes and goes. So stamps have to
+/// order the events at some moments and not at others.
+#[test]
+fn a_second_ring_that_comes_and_goes() {
+    alone_within(120, || {
+        for (shards, batches) in [(1, false), (1, true), (2, false), (2, true)] {
+            let (bus, violations) = checking_bus(shards, 64);
+            let rounds = 20_000 * stress();
+            let token = AtomicU64::new(0);
+            thread::scope(|scope| {
+                let mut stays = bus.producer();
+                let (bus, token) = (&bus, &token);
+                scope.spawn(move || {
+                    take_turns(token, 0, rounds, |number| {
+                        emit_two(&mut stays, number, batches);
+                    });
+                });
+                scope.spawn(move || {
+                    take_turns(token, 1, rounds, |number| {
+                        emit_two(&mut bus.producer(), number, batches);
+                    });
+                });
+            });
+            finish(&bus, &violations, rounds, &format!("{shards} shards, batches: {batches}"));
+        }
+    });
+}
+
+fn emit_two(producer: &mut Producer, number: u64, batch: bool) {
+    let key = Key::from(1);
+    let events = [number, number + 1].map(|number| (KIND, Value::new(number), key));
+    if batch {
+        assert_eq!(producer.emit_batch(events).expect("open"), 2);
+    } else {
+        for (kind, value, key) in events {
+            producer.emit_blocking(kind, value, key).expect("open");
+        }
+    }
+}
+
+/// Acts on every other pair of numbers, when its turn has come.
+fn take_turns(token: &AtomicU64, parity: u64, rounds: u64, mut act: impl FnMut(u64)) {
+    for number in (2 * parity..rounds).step_by(4) {
+        let mut looks = 0;
+        while token.load(Ordering::Acquire) != number {
+            looks += 1;
+            if looks % 200 == 0 {
+                thread::yield_now();
+            }
+            std::hint::spin_loop();
+        }
+        act(number);
+        token.store(number + 2, Ordering::Release);
+    }
+}

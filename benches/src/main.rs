@@ -168,6 +168,7 @@ fn measure(arguments: Arguments, earlier: Option<Report>) -> Result<Report, Stri
         only: arguments.only,
         all_modes: arguments.all_modes,
         quick: arguments.quick,
+        work_only: arguments.work_only,
         keys: Arc::new(Keys::new()),
     };
     if arguments.work_only {

@@ -92,7 +92,7 @@ fn a_quick_run_writes_a_well_formed_report_and_plots() {
     }
     assert_eq!(array(scenario(&report, "floor"), "figures").len(), 7);
     check_instructions(scenario(&report, "instructions"));
-    for (name, cells) in [("dispatch", 2), ("batch", 2), ("ring", 2), ("skew", 6), ("async", 3)] {
+    for (name, cells) in [("dispatch", 3), ("batch", 2), ("ring", 2), ("skew", 6), ("async", 3)] {
         let scenario = scenario(&report, name);
         assert_eq!(array(scenario, "cells").len(), cells, "{name}");
         for cell in array(scenario, "cells") {

@@ -7,6 +7,8 @@
 //! | `causal_order_of_new_rings` | the same when both rings are opened by the emits themselves | 3, 2, 1 | 3 |
 //! | `causal_order_in_a_bus` | the same in a whole bus, with producers | 3, 2, 1 | 2 |
 //! | `causal_order_of_emitters` | the same with one emitter that moves from thread to thread | 3, 2, 1 | 2 |
+//! | `causal_order_when_a_second_ring_comes` | order where the first ring was alone, and its stamps unordered, until the cause was emitted | 3, 3, 2 | 2 |
+//! | `causal_order_when_a_ring_goes` | order where a ring is alone again since the other's producer is gone | 3, 3, 2 | 2 |
 //! | `two_producers_each_event_once` | two producers that know nothing of each other: every event once, each producer's in order | 3, 3, 2 | 2 |
 //!
 //! And that each condition of the rule is needed. These must fail, and do:
@@ -15,6 +17,7 @@
 //! |---|---|
 //! | `without_a_watermark` | one pass over the rings takes whatever is there |
 //! | `with_a_relaxed_clock` | stamps from a counter that orders nothing |
+//! | `with_unordered_stamps` | several rings, and stamps as for a single one |
 //! | `with_ties` | two stamps may be equal |
 //! | `with_an_old_list_of_rings` | the list of rings is read before the watermark |
 //! | `with_a_buffer_in_the_producer` | an emit returns before its event is in the ring |
@@ -35,6 +38,8 @@ struct Rules {
     watermark: bool,
     /// Stamps are taken with acquire and release.
     ordered_clock: bool,
+    /// Where there are several rings, stamps are later than what the thread has seen.
+    ordered_stamps: bool,
     /// No two stamps are equal.
     strict_clock: bool,
     /// The list of rings is read after the watermark.
@@ -53,6 +58,7 @@ struct Rules {
 const KEPT: Rules = Rules {
     watermark: true,
     ordered_clock: true,
+    ordered_stamps: true,
     strict_clock: true,
     list_after_watermark: true,
     published_on_return: true,
@@ -71,7 +77,9 @@ struct Scene {
 
 impl Scene {
     fn stamp(&self) -> u64 {
-        let stamp = if self.rules.ordered_clock {
+        let stamp = if !self.rules.ordered_stamps {
+            self.shard.unordered_stamp()
+        } else if self.rules.ordered_clock {
             self.shard.stamp()
         } else {
             self.relaxed_clock.fetch_add(1, Relaxed) + 1
@@ -185,6 +193,13 @@ fn with_a_relaxed_clock() {
 }
 
 #[test]
+fn with_unordered_stamps() {
+    violates("with_unordered_stamps", 3, "out of order", || {
+        scene(Rules { ordered_stamps: false, ..KEPT });
+    });
+}
+
+#[test]
 fn with_ties() {
     violates("with_ties", 3, "out of order", || scene(Rules { strict_clock: false, ..KEPT }));
 }
@@ -233,6 +248,47 @@ fn causal_order_in_a_bus() {
         finish(&bus);
         assert_eq!(log.entries(), if caused { vec![1, 2] } else { vec![1] }, "out of order");
     });
+}
+
+/// Event 0 through a ring that is alone, then event 1 through a second ring on another thread, and then, if 1 is known to have been
+/// emitted, event 2 through the first ring. The second producer goes or stays.
+fn a_second_ring(goes: bool) {
+    let (bus, log) = one_shard();
+    let returned = Arc::new(AtomicBool::new(false));
+    let (mut first, mut second) = (bus.producer(), bus.producer());
+    first.try_emit(KIND, Payload::new(0), 0).unwrap();
+    let other = {
+        let returned = returned.clone();
+        thread::spawn(move || {
+            second.try_emit(KIND, Payload::new(1), 0).unwrap();
+            let kept = if goes {
+                drop(second);
+                None
+            } else {
+                Some(second)
+            };
+            returned.store(true, Release);
+            kept
+        })
+    };
+    let caused = returned.load(Acquire);
+    if caused {
+        first.try_emit(KIND, Payload::new(2), 0).unwrap();
+    }
+    let _second = other.join().unwrap();
+    finish(&bus);
+    let seen: Vec<_> = log.entries().into_iter().filter(|&number| number > 0).collect();
+    assert_eq!(seen, if caused { vec![1, 2] } else { vec![1] }, "out of order");
+}
+
+#[test]
+fn causal_order_when_a_second_ring_comes() {
+    check(2, || a_second_ring(false));
+}
+
+#[test]
+fn causal_order_when_a_ring_goes() {
+    check(2, || a_second_ring(true));
 }
 
 #[test]

@@ -83,8 +83,9 @@ impl Life {
             }
         }
         prepare_fences();
-        let shards: Box<[Shard]> =
-            (0..plan.shards).map(|_| Shard::new(plan.capacity, plan.max_rings)).collect();
+        let merging = Arc::default();
+        let shard = |_| Shard::new(plan.capacity, plan.max_rings, Arc::clone(&merging));
+        let shards: Box<[Shard]> = (0..plan.shards).map(shard).collect();
         let mesh = Arc::new(Mesh { id: next_id(), hop_limit: plan.hop_limit, shards });
         let desks: Vec<_> = (0..plan.shards).map(|_| Arc::new(Desk::new())).collect();
         let starting = (0..plan.shards).map(|_| Phase::Starting).collect();

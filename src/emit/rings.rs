@@ -5,7 +5,7 @@ use crate::clock;
 use crate::event::{Body, Event, EventType, Parts, RawKind, RawValue, Tag, Word, delivery};
 use crate::key::{Key, route};
 use crate::ring::{Inlet, Ring};
-use crate::shard::{Mesh, Owner, Shard};
+use crate::shard::{Merging, Mesh, Owner, Shard};
 use crate::sync::{Arc, lock};
 
 /// An event that was not accepted, and why.
@@ -38,6 +38,7 @@ pub(crate) struct Rings {
     mesh: Arc<Mesh>,
     /// A stamp serves for any shard.
     one_clock: bool,
+    merging: Arc<Merging>,
     lanes: Box<[Lane]>,
     /// Chooses shards for events without a key.
     spread: u64,
@@ -72,7 +73,8 @@ impl Rings {
         let start = (&raw const *mesh as u64) ^ clock::now();
         let spread = seahash::hash(&start.to_le_bytes());
         let one_clock = mesh.shards[0].clock.is_global();
-        Self { id: next_id(), mesh, one_clock, lanes, spread, home, overtaken: 0 }
+        let merging = mesh.shards[0].merging().clone();
+        Self { id: next_id(), mesh, one_clock, merging, lanes, spread, home, overtaken: 0 }
     }
 
     /// Rings without rings of their own: everything goes through the common ones.
@@ -178,8 +180,14 @@ impl Rings {
     /// core: 33 ns an emit with hash, route, ring, and stamp in this order, 30 and 28 with these.
     #[inline(always)]
     fn stamp_and_route(&self, key_hash: u64) -> (usize, Option<u64>) {
-        let stamp = self.one_clock.then(clock::global_stamp);
+        let stamp = self.global_stamp();
         (route(key_hash, self.lanes.len()), stamp)
+    }
+
+    /// A stamp for whatever shard, if they share a clock.
+    #[inline(always)]
+    fn global_stamp(&self) -> Option<u64> {
+        self.one_clock.then(|| clock::global_stamp(self.merging.any()))
     }
 
     #[inline(always)]
@@ -307,11 +315,11 @@ impl Rings {
     }
 
     fn publish_group(&mut self, group: &mut Group) {
-        let stamp = self.one_clock.then(clock::global_stamp);
+        let stamp = self.global_stamp();
         for &index in &group.touched {
             if let Lane::Own(inlet) = &mut self.lanes[index] {
                 // A counted clock belongs to one shard.
-                let stamp = stamp.unwrap_or_else(|| self.mesh.shards[index].clock.stamp());
+                let stamp = stamp.unwrap_or_else(|| self.mesh.shards[index].stamp());
                 let events = &mut group.lanes[index];
                 events.iter_mut().for_each(|event| event.restamp(stamp));
                 // SAFETY: there is room for the whole group, which gives up its events below.
@@ -476,7 +484,7 @@ fn publish(
         return refuse(tag, key_hash, value, Why::Closed);
     }
     // One from before a wait would make the event look older than it is; who has waited gives none.
-    let stamp = stamp.unwrap_or_else(|| shard.clock.stamp());
+    let stamp = stamp.unwrap_or_else(|| shard.stamp());
     let tag = tag.dropping(value.needs_drop());
     // SAFETY: this is the only use of the raw value.
     let value = unsafe { value.into_value() };
@@ -517,7 +525,7 @@ fn publish_derived(
         return refuse(tag, key_hash, value, Why::Closed);
     }
     home.count_derived();
-    let stamp = shard.clock.stamp();
+    let stamp = shard.stamp();
     let tag = tag.dropping(value.needs_drop());
     // SAFETY: this is the only use of the raw value.
     let value = unsafe { value.into_value() };

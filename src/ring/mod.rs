@@ -533,6 +533,41 @@ mod tests {
     }
 
     #[test]
+    fn a_group_is_read_by_its_first_slot() {
+        let drops = AtomicU64::new(0);
+        let ring = Arc::new(Ring::new(8));
+        let mut inlet = Inlet::new(ring.clone());
+        let mut outlet = Outlet::new(ring);
+        let mut sent = 0;
+        // The last number of each group has something to drop, the others say that they have not.
+        for (len, limit) in [(1, 9), (5, 9), (8, 9), (6, 3), (7, 0), (8, 6), (2, 1)] {
+            let last = sent + len - 1;
+            let tag = |number| if number == last { DROPS } else { 0 };
+            let numbers = (sent..=last).map(|number| (number, Counted(number, &drops)));
+            let mut group: Vec<_> =
+                numbers.map(|(number, body)| Slot::filled(tag(number), body)).collect();
+            inlet.begin();
+            assert!(inlet.has_room_for(len));
+            // SAFETY: there is room, and the slots are forgotten: they drop nothing.
+            unsafe { inlet.publish_group(&mut group) };
+            inlet.end();
+            let mut seen = Vec::new();
+            while let Some(slot) = outlet.peek() {
+                // SAFETY: the slot is filled, and released below.
+                seen.push(unsafe { slot.body() }.0);
+                let tag = slot.tag();
+                outlet.advance(tag);
+                // SAFETY: as above.
+                outlet.advance_group(tag, limit, |slot| seen.push(unsafe { slot.body() }.0));
+            }
+            assert_eq!(seen, (sent..sent + len).collect::<Vec<_>>(), "limit {limit}");
+            outlet.release(|_| unreachable!("nothing panics"));
+            sent += len;
+            assert_eq!(drops.load(Ordering::Relaxed), sent, "limit {limit}");
+        }
+    }
+
+    #[test]
     fn what_has_nothing_to_drop_is_not_looked_at_again() {
         let drops = AtomicU64::new(0);
         let ring = Arc::new(Ring::new(4));

@@ -3,6 +3,7 @@
 //! The thread behind it is in [`worker`](crate::worker).
 
 mod gate;
+mod merging;
 
 use crossbeam_utils::CachePadded;
 
@@ -13,6 +14,8 @@ use crate::stats::{Cell, Cells, ProcessorCells, ShardStats, Summary};
 use crate::sync::{Arc, AtomicBool, AtomicU64, Mutex, Ordering, Shared, Spare, thread};
 
 pub(crate) use gate::{Gate, Signals};
+pub(crate) use merging::Merging;
+use merging::RingCount;
 
 /// Spare rings that a shard keeps for future producers.
 const SPARE_RINGS: usize = 32;
@@ -54,6 +57,7 @@ pub(crate) struct Shard {
     /// Derived events that this shard has completely processed. Written by the worker.
     derived_done: CachePadded<AtomicU64>,
     rings: Shared<RingList>,
+    ring_count: RingCount,
     spare: Spare<Arc<Ring<Body>>>,
     /// The ring of those that have none of their own: producers beyond the limit, and threads that are ending.
     pub(crate) common: Mutex<Option<Inlet<Body>>>,
@@ -104,7 +108,8 @@ pub(crate) struct ShardCells {
 }
 
 impl Shard {
-    pub(crate) fn new(capacity: usize, max_rings: usize) -> Self {
+    /// A shard, of a bus whose shards share `merging`.
+    pub(crate) fn new(capacity: usize, max_rings: usize, merging: Arc<Merging>) -> Self {
         Self {
             gate: Gate::new(),
             clock: Clock::new(),
@@ -118,6 +123,7 @@ impl Shard {
             derived_sent: CachePadded::new(AtomicU64::new(0)),
             derived_done: CachePadded::new(AtomicU64::new(0)),
             rings: Shared::new(RingList::default()),
+            ring_count: RingCount::new(merging),
             spare: Spare::new(SPARE_RINGS),
             common: Mutex::new(None),
             cells: ShardCells {
@@ -134,6 +140,18 @@ impl Shard {
             capacity,
             max_rings,
         }
+    }
+
+    /// A stamp for an event that is about to be published.
+    #[inline(always)]
+    pub(crate) fn stamp(&self) -> u64 {
+        self.clock.stamp(self.merging().any())
+    }
+
+    /// What tells whether the stamps of this bus have to order its events.
+    #[inline(always)]
+    pub(crate) fn merging(&self) -> &Arc<Merging> {
+        self.ring_count.merging()
     }
 
     /// Opens a ring to this shard: a spare one, or a new one. `None` when producers have as many as the builder allows; shards'
@@ -154,6 +172,7 @@ impl Shard {
         // Before the ring is in the list: a spare one is orphaned until now, and would be retired again.
         let inlet = Inlet::new(ring.clone());
         let mut opened = false;
+        self.ring_count.add();
         self.rings.update(|list| {
             let mut list = list.clone();
             // Asked again, because others open rings at the same time.
@@ -164,6 +183,7 @@ impl Shard {
             list
         });
         if !opened {
+            self.ring_count.remove();
             let _ = self.spare.push(ring);
             return None;
         }
@@ -196,6 +216,7 @@ impl Shard {
             }
             next
         });
+        self.ring_count.remove();
         // Tasks of the thread that is gone may still wait here, and will find the rings of other threads.
         ring.wake_all();
         // Beyond a few spare rings the memory goes back.
@@ -318,7 +339,7 @@ mod tests {
 
     #[test]
     fn an_event_counts_as_accepted_when_it_is_finished() {
-        let shard = Shard::new(8, 8);
+        let shard = Shard::new(8, 8, Arc::default());
         let mut inlet = shard.open_ring(Owner::Producer).expect("there is room for a ring");
         assert!(inlet.has_room());
         inlet.begin();

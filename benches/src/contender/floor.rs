@@ -35,7 +35,7 @@ impl Stream for Floor {
                         Pace::Single => {
                             for draw in lane {
                                 let hash = hash(draw.key);
-                                let time = stamp();
+                                let time = course.work.stamp.take();
                                 black_box(shard_of(hash, shards));
                                 black_box(&RivalEvent::new(&draw, hash, time));
                             }

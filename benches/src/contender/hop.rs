@@ -18,7 +18,9 @@ use super::disruptor::{self, Spin};
 use super::ping::{LinePing, ParkPing};
 use super::{Card, Channel, Role, Transport, crossfire, flume, kanal, std_sync, thingbuf, tokio};
 use crate::cpu::{process_cpu, thread_cpu};
-use crate::workload::{Draw, Keys, Lane, Pace, Payload, RivalEvent, Shape, Work, hash, stamp};
+use crate::workload::{
+    Draw, Keys, Lane, Pace, Payload, RivalEvent, Shape, Stamp, Work, hash, stamp,
+};
 
 /// Events that go first and do not count: they pay for the pages of the ring and for its line in every cache.
 const WARM_UP: u64 = 256;
@@ -159,6 +161,7 @@ fn send_on_schedule(schedule: &Schedule, keys: &Keys, mut send: impl FnMut(Draw<
         events: WARM_UP + schedule.events,
         capacity: schedule.capacity,
         hot: 0,
+        stamp: Stamp::Ordered,
     };
     let mut lane = Lane::new(keys, &work, 0);
     for mut draw in lane.by_ref().take(WARM_UP as usize) {

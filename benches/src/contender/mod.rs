@@ -29,7 +29,9 @@ use std::thread::{self, JoinHandle, Thread};
 use serde::{Deserialize, Serialize};
 
 use crate::measure::{Course, Lap};
-use crate::workload::{BATCH, Keys, Lane, Pace, RivalEvent, Work, hash, shard_of, stamp};
+use crate::workload::{
+    BATCH, Keys, Lane, Pace, RivalEvent, Stamp, Work, hash, plain_stamp, shard_of, stamp,
+};
 
 /// What a contender stands for in a table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -261,7 +263,10 @@ fn stream<C: Transport>(work: &Work, keys: &Arc<Keys>) -> Result<Lap, String> {
             scope.spawn(move || {
                 course.produce(index, |lane| {
                     match course.work.pace {
-                        Pace::Single => emit_single::<C>(lane, &mut handles),
+                        Pace::Single => match course.work.stamp {
+                            Stamp::Ordered => emit_single::<C>(lane, &mut handles, stamp),
+                            Stamp::Plain => emit_single::<C>(lane, &mut handles, plain_stamp),
+                        },
                         Pace::Batch if C::SENDS_BATCHES => {
                             emit_gathered::<C>(lane, &mut handles);
                         }
@@ -279,7 +284,11 @@ fn stream<C: Transport>(work: &Work, keys: &Arc<Keys>) -> Result<Lap, String> {
     Ok(lap)
 }
 
-fn emit_single<C: Transport>(lane: &mut Lane<'_>, senders: &mut [C::Sender]) {
+fn emit_single<C: Transport>(
+    lane: &mut Lane<'_>,
+    senders: &mut [C::Sender],
+    stamp: impl Fn() -> u64,
+) {
     let shards = senders.len();
     for draw in lane {
         let hash = hash(draw.key);
@@ -330,7 +339,14 @@ mod tests {
         for (producers, shards) in [(1, 1), (2, 1), (2, 2), (8, 2), (3, 5)] {
             for pace in [Pace::Single, Pace::Batch] {
                 let shape = Shape { producers, shards };
-                let work = Work { shape, pace, events: 20_011, capacity: 64, hot: 30 };
+                let work = Work {
+                    shape,
+                    pace,
+                    events: 20_011,
+                    capacity: 64,
+                    hot: 30,
+                    stamp: Stamp::Ordered,
+                };
                 for contender in streams().iter().filter(|contender| contender.takes(pace)) {
                     let lap = contender.run(&work, &keys);
                     let name = contender.card().name;

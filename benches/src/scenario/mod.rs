@@ -85,6 +85,8 @@ pub(crate) struct Plan {
     pub(crate) only: Vec<String>,
     pub(crate) all_modes: bool,
     pub(crate) quick: bool,
+    /// Only the work counts, which is measured from outside.
+    pub(crate) work_only: bool,
     pub(crate) keys: Arc<Keys>,
 }
 

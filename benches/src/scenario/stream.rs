@@ -6,7 +6,7 @@
 use super::{Plan, compare};
 use crate::contender::{Card, Stream, streams};
 use crate::report::Scenario;
-use crate::workload::{BATCH, KEY_BYTES, KEYS, KINDS, Pace, STAMP, Shape, Work};
+use crate::workload::{BATCH, KEY_BYTES, KEYS, KINDS, Pace, STAMP, Shape, Stamp, Work};
 
 /// Long enough that starting the threads does not show, short enough for a dozen contenders.
 const EVENTS: u64 = 2_000_000;
@@ -19,13 +19,26 @@ const SKEWED: [&str; 6] =
 pub(super) fn dispatch(plan: &Plan) -> Result<Scenario, String> {
     let contenders = admitted(plan, Pace::Single);
     let what = describe("one stamp per event");
-    plain(plan, "dispatch", what, Pace::Single, &contenders)
+    let mut scenario = sweep(plan, "dispatch", what, Pace::Single, &contenders)?;
+    // With one producer keylane's stamps are plain, because it sees that nobody else emits; so are the rivals' in these.
+    let cards = cards(&contenders);
+    let alone = plan.cells.iter().filter(|shape| shape.producers == 1 && !plan.work_only);
+    for shape in alone {
+        let work = Work { stamp: Stamp::Plain, ..work(plan, *shape, Pace::Single, 0) };
+        scenario.cells.push(compare(&format!("{shape} plain"), &plan.rounds, &cards, |index| {
+            contenders[index].run(&work, &plan.keys)
+        })?);
+    }
+    if scenario.cells.iter().any(|cell| cell.name.ends_with("plain")) {
+        scenario.note("plain: the rivals' stamps are plain, too, as for users who know that there is one producer".to_owned());
+    }
+    Ok(scenario.done(plan))
 }
 
 pub(super) fn batch(plan: &Plan) -> Result<Scenario, String> {
     let contenders = admitted(plan, Pace::Batch);
     let what = describe(&format!("one stamp per {BATCH} events"));
-    plain(plan, "batch", what, Pace::Batch, &contenders)
+    Ok(sweep(plan, "batch", what, Pace::Batch, &contenders)?.done(plan))
 }
 
 pub(super) fn skew(plan: &Plan) -> Result<Scenario, String> {
@@ -51,7 +64,7 @@ pub(super) fn skew(plan: &Plan) -> Result<Scenario, String> {
     Ok(scenario.done(plan))
 }
 
-fn plain(
+fn sweep(
     plan: &Plan,
     name: &str,
     what: String,
@@ -72,7 +85,7 @@ fn plain(
             contenders[index].run(&work, &plan.keys)
         })?);
     }
-    Ok(scenario.done(plan))
+    Ok(scenario)
 }
 
 /// Those who have a way for this pace, as far as they are asked for.
@@ -87,7 +100,14 @@ fn cards(contenders: &[Box<dyn Stream>]) -> Vec<Card> {
 }
 
 fn work(plan: &Plan, shape: Shape, pace: Pace, hot: u32) -> Work {
-    Work { shape, pace, events: plan.events(EVENTS), capacity: plan.capacity, hot }
+    Work {
+        shape,
+        pace,
+        events: plan.events(EVENTS),
+        capacity: plan.capacity,
+        hot,
+        stamp: Stamp::Ordered,
+    }
 }
 
 fn describe(stamps: &str) -> String {

@@ -67,6 +67,25 @@ pub(crate) enum Pace {
     Batch,
 }
 
+/// How a rival reads the clock for its events. keylane decides by itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Stamp {
+    /// By [`stamp`].
+    Ordered,
+    /// By [`plain_stamp`]: for a user who knows that there is one producer and always will be.
+    Plain,
+}
+
+impl Stamp {
+    #[inline]
+    pub(crate) fn take(self) -> u64 {
+        match self {
+            Self::Ordered => stamp(),
+            Self::Plain => plain_stamp(),
+        }
+    }
+}
+
 /// Everything that defines one cell, the same for every contender in it.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Work {
@@ -79,6 +98,7 @@ pub(crate) struct Work {
     pub(crate) capacity: usize,
     /// How many of a hundred events have the one hot key.
     pub(crate) hot: u32,
+    pub(crate) stamp: Stamp,
 }
 
 impl Work {
@@ -169,6 +189,18 @@ pub(crate) fn stamp() -> u64 {
     EPOCH.get_or_init(Instant::now).elapsed().as_nanos() as u64
 }
 
+/// A time stamp that may be read before what the thread does before it.
+#[inline]
+pub(crate) fn plain_stamp() -> u64 {
+    #[cfg(target_arch = "x86_64")]
+    // SAFETY: as in `stamp`.
+    unsafe {
+        std::arch::x86_64::_rdtsc()
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    stamp()
+}
+
 /// The name of [`stamp`] in the report.
 pub(crate) const STAMP: &str =
     if cfg!(target_arch = "x86_64") { "lfence; rdtsc" } else { "Instant::now" };
@@ -184,6 +216,7 @@ mod tests {
             events,
             capacity: 64,
             hot: 0,
+            stamp: Stamp::Ordered,
         }
     }
 

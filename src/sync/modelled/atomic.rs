@@ -127,6 +127,16 @@ impl AtomicU32 {
     }
 
     #[track_caller]
+    pub(crate) fn fetch_add(&self, value: u32, order: Ordering) -> u32 {
+        self.write(|atomic| atomic.fetch_add(value, order))
+    }
+
+    #[track_caller]
+    pub(crate) fn fetch_sub(&self, value: u32, order: Ordering) -> u32 {
+        self.write(|atomic| atomic.fetch_sub(value, order))
+    }
+
+    #[track_caller]
     pub(crate) fn fetch_or(&self, value: u32, order: Ordering) -> u32 {
         self.write(|atomic| atomic.fetch_or(value, order))
     }

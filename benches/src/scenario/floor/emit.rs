@@ -13,7 +13,7 @@ use keylane::{Bus, Event, EventType, Processor, ShardContext};
 use super::nanoseconds;
 use crate::affinity::pin;
 use crate::measure::Spread;
-use crate::workload::{Draw, Keys, Lane, Pace, Shape, Work};
+use crate::workload::{Draw, Keys, Lane, Pace, Shape, Stamp, Work};
 
 const CAPACITY: usize = 1024;
 /// Events of one stretch; they fit behind the one that the shard holds.
@@ -61,6 +61,7 @@ fn stretches(keys: &Keys) -> Option<Vec<f64>> {
         events: STRETCHES * (STRETCH + 1),
         capacity: CAPACITY,
         hot: 0,
+        stamp: Stamp::Ordered,
     };
     let mut lane = Lane::new(keys, &work, 0);
     let mut emit = |Draw { key, kind, payload }: Draw<'_>| {

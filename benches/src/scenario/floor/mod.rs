@@ -13,7 +13,7 @@ use super::Plan;
 use crate::affinity::allowed_cores;
 use crate::measure::Spread;
 use crate::report::{Figure, Scenario};
-use crate::workload::{BATCH, KEYS, Lane, Pace, STAMP, Shape, Work, hash, stamp};
+use crate::workload::{BATCH, KEYS, Lane, Pace, STAMP, Shape, Stamp, Work, hash, stamp};
 use emit::emit_at_hand;
 use pings::{line_ping, park_ping};
 
@@ -34,6 +34,7 @@ pub(super) fn run(plan: &Plan) -> Result<Scenario, String> {
         events: plan.events(1_000_000),
         capacity: plan.capacity,
         hot: 0,
+        stamp: Stamp::Ordered,
     };
     let pings = if plan.quick { 200 } else { 100_000 };
     let wakes = if plan.quick { 50 } else { 10_000 };
