@@ -9,7 +9,7 @@ use super::error::{BatchError, EmitError};
 use super::group::{GROUP, Group};
 use super::rings::{GroupRefused, Rings};
 use super::wait::{Patience, YIELDS, insist};
-use crate::event::{Event, EventType, Parts, RawValue, Tag, Value};
+use crate::event::{Event, EventType, RawValue, Value};
 use crate::key::Key;
 use crate::shard::Mesh;
 use crate::sync::{Arc, thread};
@@ -142,21 +142,8 @@ impl Producer {
         // What a panicking iterator may have left behind.
         drop(self.group.take());
         loop {
-            // Not a loop: passed on from inside of the iterator, an item need not go through memory.
-            let Self { rings, group, .. } = self;
-            if rings.lead_to_one_shard() && group.len() == 0 {
-                group.fill(items.by_ref().take(most), |place, (kind, value, key)| {
-                    rings.fetch_slot(0, place);
-                    (Tag::new(kind, 0, key.is_present()), rings.hash(key), value)
-                });
-            } else {
-                items.by_ref().take(most - group.len()).for_each(|(kind, value, key)| {
-                    let key_hash = rings.hash(key);
-                    let index = rings.route(key_hash);
-                    rings.fetch_slot(index, group.share(index));
-                    group.push(index, Tag::new(kind, 0, key.is_present()), key_hash, value);
-                });
-            }
+            let free = most - self.group.len();
+            self.group.gather(&mut self.rings, items.by_ref().take(free));
             let count = self.group.len();
             if count == 0 {
                 return Ok(accepted);
@@ -181,10 +168,7 @@ impl Producer {
                 }
                 accepted += 1;
             }
-            for Parts { tag, body } in group {
-                let index = self.rings.route(body.key_hash);
-                self.group.push(index, tag, body.key_hash, body.value);
-            }
+            self.group.put_back(&self.rings, group);
         }
     }
 

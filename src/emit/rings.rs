@@ -254,12 +254,6 @@ impl Rings {
         refuse(tag, key_hash, value, why)
     }
 
-    /// There is one shard, and no choice.
-    #[inline(always)]
-    pub(super) fn lead_to_one_shard(&self) -> bool {
-        self.lanes.len() == 1
-    }
-
     /// Where an event goes.
     #[inline(always)]
     pub(super) fn route(&self, key_hash: u64) -> usize {

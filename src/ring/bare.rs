@@ -1,14 +1,12 @@
 //! The ring by itself, for measurements: not part of the API, and without promises of stability.
 
-use super::{DROPS, Inlet, Outlet, Ring, Slot};
+use super::{DROPS, Inlet, Outlet, Ring};
 use crate::sync::Arc;
 
 /// The producer's end.
 #[derive(Debug)]
 pub struct Head<T> {
     inlet: Inlet<T>,
-    /// Memory for a group.
-    group: Vec<Slot<T>>,
 }
 
 /// The consumer's end.
@@ -22,7 +20,7 @@ pub struct Tail<T>(Outlet<T>);
 pub fn ring<T: Send>(capacity: usize) -> (Head<T>, Tail<T>) {
     assert!(capacity.is_power_of_two(), "capacity {capacity} is not a power of two");
     let ring = Arc::new(Ring::new(capacity));
-    let head = Head { inlet: Inlet::new(ring.clone()), group: Vec::new() };
+    let head = Head { inlet: Inlet::new(ring.clone()) };
     (head, Tail(Outlet::new(ring)))
 }
 
@@ -43,18 +41,14 @@ impl<T> Head<T> {
 }
 
 impl<T: Copy> Head<T> {
-    /// Puts all items in, visible together, or none when there is no room for all of them.
+    /// Puts up to `count` items in, visible together, or none when there is no room for so many; returns how many.
     #[inline]
-    pub fn push_group(&mut self, items: &[T]) -> bool {
-        if items.is_empty() || !self.inlet.has_room_for(items.len() as u64) {
-            return items.is_empty();
+    pub fn push_group(&mut self, items: impl Iterator<Item = T>, count: usize) -> usize {
+        if !self.inlet.has_room_for(count as u64) {
+            return 0;
         }
-        // The items of the last group are not dropped: there is nothing to drop in them.
-        self.group.clear();
-        self.group.extend(items.iter().map(|item| Slot::filled(0, *item)));
-        // SAFETY: there is room for all, and the group is not used again.
-        unsafe { self.inlet.publish_group(&mut self.group) };
-        true
+        // SAFETY: there is room for all.
+        unsafe { self.inlet.publish_from(items, count) }
     }
 }
 

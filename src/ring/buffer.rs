@@ -7,6 +7,9 @@ use super::slot::Slot;
 
 pub(crate) use imp::Buffer;
 
+/// Bytes of a cache line.
+const LINE: usize = 64;
+
 /// Where the slots of a ring are, for those who keep the ring alive: each end has this at hand, and need not ask the ring.
 pub(crate) struct Slots<T> {
     first: NonNull<Slot<T>>,
@@ -52,6 +55,13 @@ impl<T> Slots<T> {
         self.first.as_ptr().wrapping_add((position & self.mask) as usize)
     }
 
+    /// Whether the slot of a position is the first in its cache line, or fills lines of its own.
+    #[inline(always)]
+    pub(crate) fn begins_line(self, position: u64) -> bool {
+        size_of::<Slot<T>>() >= LINE
+            || self.place(position).addr() & (LINE - 1) < size_of::<Slot<T>>()
+    }
+
     /// The slot of a position.
     ///
     /// # Safety
@@ -70,7 +80,7 @@ mod imp {
     use std::marker::PhantomData;
     use std::ptr::NonNull;
 
-    use super::{Slot, Slots};
+    use super::{LINE, Slot, Slots};
 
     /// `len` slots, aligned to a cache line, all headers zero.
     ///
@@ -90,8 +100,6 @@ mod imp {
     unsafe impl<T: Send> Sync for Buffer<T> {}
 
     const MALLOC_ALIGN: usize = 16;
-    /// Bytes of a cache line.
-    const LINE: usize = 64;
 
     impl<T> Buffer<T> {
         pub(crate) fn new(len: usize) -> Self {

@@ -272,12 +272,48 @@ impl<T> Inlet<T> {
         self.tail += group.len() as u64;
     }
 
+    /// Publishes up to `count` items of an iterator as one group, straight into their slots; returns how many there were.
+    ///
+    /// Bodies come before headers, so an iterator that panics leaves nothing behind that looks filled.
+    ///
+    /// # Safety
+    /// As for [`publish_group`](Self::publish_group), with `count` slots.
+    #[cfg(feature = "bare-ring")]
+    #[inline(always)]
+    pub(crate) unsafe fn publish_from(
+        &mut self,
+        items: impl Iterator<Item = T>,
+        count: usize,
+    ) -> usize
+    where
+        T: Copy,
+    {
+        /// Lines that are under way at once.
+        const AHEAD: u64 = 16 * 64;
+        let ahead = AHEAD.div_ceil(size_of::<Slot<T>>() as u64);
+        (0..ahead.min(count as u64)).for_each(|place| self.fetch_slot(place));
+        let mut len = 0;
+        for item in items.take(count) {
+            self.fetch_slot(len + ahead);
+            // SAFETY: by contract.
+            unsafe { self.slots.at(self.tail + len).write_body(item) };
+            len += 1;
+        }
+        for place in (0..len).rev() {
+            let tag = if place == 0 { Slot::<T>::leading(len as usize - 1) } else { 0 };
+            // SAFETY: by contract.
+            unsafe { self.slots.at(self.tail + place).show(mark(self.tail + place), tag) };
+        }
+        self.tail += len;
+        len as usize
+    }
+
     /// Asks for the line of the slot that is `ahead` slots behind the next one, if that slot is known to be free: for a group that is being
     /// gathered, so that its lines are under way meanwhile.
     #[inline(always)]
     pub(crate) fn fetch_slot(&self, ahead: u64) {
         let position = self.tail + ahead;
-        if position < self.limit {
+        if position < self.limit && self.slots.begins_line(position) {
             fetch_for_writing(self.slots.place(position));
         }
     }
@@ -346,7 +382,9 @@ impl<T> Outlet<T> {
         let followers = Slot::<T>::followers(tag).min(limit as u64);
         for position in self.next..self.next + followers {
             let place = self.slots.place(position);
-            fetch_for_writing(place);
+            if self.slots.begins_line(position) {
+                fetch_for_writing(place);
+            }
             // SAFETY: the ring is alive.
             see(unsafe { &*place });
         }
@@ -387,8 +425,10 @@ impl<T> Outlet<T> {
             }
         }
         for position in self.head..self.next {
-            // SAFETY: the ring is alive.
-            unsafe { self.slots.at(position) }.own_line();
+            if position == self.head || self.slots.begins_line(position) {
+                // SAFETY: the ring is alive.
+                unsafe { self.slots.at(position) }.own_line();
+            }
         }
         (self.head, self.tags) = (self.next, 0);
         self.ring.head.store(self.head, Ordering::Release);

@@ -70,10 +70,31 @@ impl<T> Slot<T> {
     /// The caller is the one producer of the ring, and the consumer has released the slot.
     #[inline(always)]
     pub(crate) unsafe fn fill(&self, mark: u32, tag: u32, body: T) {
+        // SAFETY: by contract.
+        unsafe {
+            self.write_body(body);
+            self.show(mark, tag);
+        }
+    }
+
+    /// The first half of [`fill`](Self::fill).
+    ///
+    /// # Safety
+    /// As for the whole.
+    #[inline(always)]
+    pub(crate) unsafe fn write_body(&self, body: T) {
         self.body.with_mut(|place| {
             // SAFETY: a released slot belongs to the one producer, so nobody else reads or writes the body.
             unsafe { (*place).write(body) };
         });
+    }
+
+    /// The second half of [`fill`](Self::fill).
+    ///
+    /// # Safety
+    /// As for the whole, and the body has been written.
+    #[inline(always)]
+    pub(crate) unsafe fn show(&self, mark: u32, tag: u32) {
         self.header.store(u64::from(mark) << 32 | u64::from(tag), Ordering::Release);
     }
 
@@ -98,9 +119,15 @@ impl<T> Slot<T> {
     /// 63 if there are more, and whether any of them has something to drop. `tags` are all their tags together.
     #[inline(always)]
     pub(crate) fn lead(&mut self, followers: usize, tags: u32) {
-        let followers = (followers as u32).min(MOST_FOLLOWERS) << FOLLOWERS_SHIFT;
-        let header = self.header.load(Ordering::Relaxed) | u64::from(tags & DROPS | followers);
-        self.header.store(header, Ordering::Relaxed);
+        let leading = Self::leading(followers) | tags & DROPS;
+        self.header
+            .store(self.header.load(Ordering::Relaxed) | u64::from(leading), Ordering::Relaxed);
+    }
+
+    /// What the tag of a group's first slot says beyond its own.
+    #[inline(always)]
+    pub(crate) fn leading(followers: usize) -> u32 {
+        (followers as u32).min(MOST_FOLLOWERS) << FOLLOWERS_SHIFT
     }
 
     /// How many slots behind one with this tag were filled before it was.

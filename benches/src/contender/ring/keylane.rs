@@ -16,7 +16,7 @@ pub(super) fn groups() -> Timed<Groups> {
         name: "keylane-groups",
         role: Role::Variant,
         package: Some("keylane"),
-        settings: "as for a batch: up to 64 gathered, then published together; read up to 256, release once",
+        settings: "up to 64 written straight into their slots and published together; read up to 256, release once",
     })
 }
 
@@ -34,13 +34,11 @@ impl Slots for Groups {
 
     #[inline]
     fn put<T: Item>(head: &mut Self::Head<T>, from: u64, until: u64) -> u64 {
-        let mut group = [T::Body::of(0); CHUNK];
         let len = (until - from).min(CHUNK as u64);
-        for (item, number) in group.iter_mut().zip(from..from + len) {
-            *item = T::Body::of(number);
+        match head.push_group((from..until).map(T::Body::of), len as usize) {
+            0 => Keylane::put::<T>(head, from, until),
+            count => count as u64,
         }
-        let group = &group[..len as usize];
-        if head.push_group(group) { len } else { Keylane::put::<T>(head, from, until) }
     }
 
     #[inline]
