@@ -153,8 +153,8 @@ impl RivalEvent {
 
 /// The hash of a key: keylane's own function for everybody, so that nobody has a faster one.
 #[inline]
-pub(crate) fn hash(key: &str) -> u64 {
-    Key::from(key).hash().expect("a text is a key")
+pub(crate) fn hash<'a>(key: &'a (impl AsRef<[u8]> + ?Sized + 'a)) -> u64 {
+    Key::from(key.as_ref()).hash().expect("bytes are a key")
 }
 
 /// The shard of a hash, by the rule keylane documents.
