@@ -28,8 +28,10 @@ pub enum WaitStrategy {
 
 /// A round that found at least this many events is followed by the next at once: three groups of a batch.
 const FULL_ROUND: usize = 192;
-/// The longest pause after a round that found few events, in spin hints.
-const LONGEST_PAUSE: u32 = 100;
+/// The pause after a round that found few events, in nanoseconds. Not in spin hints: one takes from 10 to 140 cycles.
+const PAUSE_NANOS: u64 = 3000;
+/// The same when they came in groups: the producer writes all but one line of a group while nobody looks.
+const PAUSE_NANOS_OF_GROUPS: u64 = 700;
 /// Events that come more slowly than one in this many nanoseconds are not worth waiting for.
 const DENSE_NANOS: u64 = 250;
 
@@ -72,6 +74,8 @@ pub(crate) struct Waiting {
     crowded: bool,
     empty_rounds: u32,
     dense_ticks: u64,
+    pause_ticks: u64,
+    pause_ticks_of_groups: u64,
     last_stamp: u64,
     /// The last round that found something was a full one.
     full: bool,
@@ -86,6 +90,8 @@ impl Waiting {
             crowded: false,
             empty_rounds: 0,
             dense_ticks: clock::rate().to_ticks(DENSE_NANOS).max(1),
+            pause_ticks: clock::rate().to_ticks(PAUSE_NANOS),
+            pause_ticks_of_groups: clock::rate().to_ticks(PAUSE_NANOS_OF_GROUPS),
             last_stamp: 0,
             full: false,
         }
@@ -96,14 +102,14 @@ impl Waiting {
         self.crowded = threads > self.cores;
     }
 
-    /// After a round that read `events` events, the last one stamped `stamp`.
+    /// After a round that read `events` events, the last one stamped `stamp`, some of them in groups or not.
     ///
     /// A consumer that looks at the very next slot at once takes the cache line away from the producer that is about to
     /// write it, for every single event; a pause in which a few dozen events gather triples the rate of both. In a crowd the
     /// pause is somebody else's turn. The stamps tell a dense stream, which is worth a pause, from single events, which are not
     /// kept waiting.
     #[inline]
-    pub(super) fn after_round(&mut self, events: usize, stamp: u64) {
+    pub(super) fn after_round(&mut self, events: usize, stamp: u64, in_groups: bool) {
         self.empty_rounds = 0;
         self.full = events >= FULL_ROUND;
         let elapsed = stamp.saturating_sub(self.last_stamp);
@@ -112,7 +118,7 @@ impl Waiting {
             if self.crowded {
                 thread::yield_now();
             } else {
-                (0..LONGEST_PAUSE).for_each(|_| spin_loop());
+                pause(if in_groups { self.pause_ticks_of_groups } else { self.pause_ticks });
             }
         }
     }
@@ -176,6 +182,14 @@ impl Waiting {
     /// After a sleep.
     pub(super) fn after_park(&mut self) {
         self.empty_rounds = 0;
+    }
+}
+
+/// Looks at no ring for so many ticks.
+fn pause(ticks: u64) {
+    let end = clock::now().saturating_add(ticks);
+    while clock::now() < end {
+        spin_loop();
     }
 }
 

@@ -21,6 +21,7 @@ struct Head {
 #[derive(Debug, Default)]
 pub(crate) struct Merge {
     heads: Vec<Head>,
+    found_groups: bool,
 }
 
 /// The stamp of an event in a slot.
@@ -44,11 +45,16 @@ impl Merge {
         watermark: u64,
         batch: &mut Vec<*const Event>,
     ) {
-        match outlets {
-            [] => {}
+        self.found_groups = match outlets {
+            [] => false,
             [outlet] => run(outlet, watermark, batch),
             _ => self.read_many(outlets, watermark, batch),
-        }
+        };
+    }
+
+    /// Whether what was read last came in groups, at least in part.
+    pub(crate) fn found_groups(&self) -> bool {
+        self.found_groups
     }
 
     fn read_many(
@@ -56,7 +62,8 @@ impl Merge {
         outlets: &mut [Outlet<Body>],
         watermark: u64,
         batch: &mut Vec<*const Event>,
-    ) {
+    ) -> bool {
+        let mut found_groups = false;
         self.heads.clear();
         for (index, outlet) in outlets.iter().enumerate() {
             if let Some(slot) = next_below(outlet, watermark) {
@@ -72,7 +79,7 @@ impl Merge {
             // Everything in this ring up to the next ring's first event is taken in one run.
             let limit = self.second_stamp().map_or(watermark, |second| second + 1);
             let outlet = &mut outlets[outlet];
-            run(outlet, limit, batch);
+            found_groups |= run(outlet, limit, batch);
             match next_below(outlet, watermark) {
                 Some(slot) => self.heads[0].stamp = stamp(slot),
                 None => {
@@ -81,6 +88,7 @@ impl Merge {
             }
             self.sift_down(0);
         }
+        found_groups
     }
 
     /// The smallest stamp but one.
@@ -104,18 +112,21 @@ impl Merge {
     }
 }
 
-/// Takes from one ring while stamps are below `limit` and the batch has room.
+/// Takes from one ring while stamps are below `limit` and the batch has room; whether there were groups.
 #[inline(always)]
-fn run(outlet: &mut Outlet<Body>, limit: u64, batch: &mut Vec<*const Event>) {
+fn run(outlet: &mut Outlet<Body>, limit: u64, batch: &mut Vec<*const Event>) -> bool {
+    let mut tags = 0;
     while batch.len() < batch.capacity()
         && let Some(slot) = next_below(outlet, limit)
     {
         let (event, tag) = (std::ptr::from_ref(Event::in_slot(slot)), slot.tag());
         batch.push(event);
         outlet.advance(tag);
+        tags |= tag;
         // The events of a group have one stamp, so those behind the first need not be looked at.
         outlet.advance_group(tag, batch.capacity() - batch.len(), |slot| {
             batch.push(Event::in_slot(slot));
         });
     }
+    Slot::<Body>::followers(tags) > 0
 }

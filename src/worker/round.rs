@@ -29,7 +29,7 @@ impl Worker {
         if self.orphans {
             self.retire_rings();
         }
-        self.waiting.after_round(count, last_stamp);
+        self.waiting.after_round(count, last_stamp, self.merge.found_groups());
     }
 
     /// The fewest and the most hops of an event in the batch.
