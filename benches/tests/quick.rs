@@ -90,7 +90,7 @@ fn a_quick_run_writes_a_well_formed_report_and_plots() {
     for name in all {
         assert!(table.contains(&format!("== {name} ==")), "`{name}` is missing in:\n{table}");
     }
-    assert_eq!(array(scenario(&report, "floor"), "figures").len(), 7);
+    assert_eq!(array(scenario(&report, "floor"), "figures").len(), 9);
     check_instructions(scenario(&report, "instructions"));
     for (name, cells) in [("dispatch", 3), ("batch", 2), ("ring", 2), ("skew", 6), ("async", 3)] {
         let scenario = scenario(&report, name);

@@ -13,7 +13,7 @@ const ROW: f64 = 44.0;
 const GAP: f64 = 76.0;
 
 const HASH: (&str, &str) = ("hash of the key", "#6e7781");
-const STAMP: (&str, &str) = ("ordered time stamp", "#afb8c1");
+const STAMP: (&str, &str) = ("time stamp", "#afb8c1");
 const OWN: (&str, &str) = ("keylane's own part", "#0550ae");
 const LINE: (&str, &str) = ("way to the other core", "#80ccff");
 const CHANNEL: (&str, &str) = ("channel, with that way", "#fb8f44");
@@ -37,10 +37,10 @@ pub(super) fn emit(report: &Report, foot: &str) -> Option<String> {
     let floor = scenario("floor")?;
     let figure =
         |name: &str| Some(floor.figures.iter().find(|figure| figure.name == name)?.ns.median);
-    let (both, hash) = (figure("hash + stamp")?, figure("hash")?);
+    let (both, hash) = (figure("hash + plain stamp")?, figure("hash")?);
     let (hash, stamp) = (hash.min(both), (both - hash).max(0.0));
     let own = (figure("emit, line at hand")? - both).max(0.0);
-    let cell = scenario("dispatch")?.cells.iter().find(|cell| cell.name == "1x1")?;
+    let cell = scenario("dispatch")?.cells.iter().find(|cell| cell.name == "1x1 plain")?;
     let total = |name: &str| Some(1e3 / cell.row(name)?.million_per_second.median);
     let rest = |total: f64, known: f64| (total - known).max(0.0);
     let mut bars: Vec<Bar> = vec![(
@@ -53,8 +53,8 @@ pub(super) fn emit(report: &Report, foot: &str) -> Option<String> {
         bars.push((row.contender.clone(), vec![(HASH, hash), (STAMP, stamp), (CHANNEL, channel)]));
     }
     bars.push(("nothing sent".to_owned(), vec![(HASH, hash), (STAMP, stamp)]));
-    let reading = "One producer, one shard, as fast as they can: wall time per event. Shorter is better. \
-                   Hash and stamp are the same work for all;\nkeylane's own part was measured with the ring in the cache of the \
+    let reading = "One producer, one shard, plain stamps, as fast as they can: wall time per event. Shorter is better. \
+                   Hash and stamp are the same for all;\nkeylane's own part was measured with the ring in the cache of the \
                    producer's core; the last part is what remains of the whole.";
     let panel = Panel { headline: "", unit: "ns per event", bars };
     Some(draw("Where the nanoseconds of one emit go", reading, &[panel], foot))

@@ -95,8 +95,11 @@ fn of_dispatch(goals: &mut Goals, dispatch: &Scenario) {
             to_best_rival(cell),
         );
     }
-    let floor = dispatch.cell("1x1").and_then(|cell| cell.row("floor")?.keylane_to_this);
-    goals.at_most("dispatch 1x1: times the floor", 1.15, floor.map(|ratio| 1.0 / ratio.median));
+    for name in ["1x1", "1x1 plain"] {
+        let floor = dispatch.cell(name).and_then(|cell| cell.row("floor")?.keylane_to_this);
+        let times = floor.map(|ratio| 1.0 / ratio.median);
+        goals.at_most(format!("dispatch {name}: times the floor"), 1.15, times);
+    }
 }
 
 fn of_batch(goals: &mut Goals, batch: &Scenario) {

@@ -1,7 +1,7 @@
 //! Bare rings: one producer, one consumer, a number in, a number out, no key and no stamp.
 //!
-//! keylane's slots are a cache line each: a header of 8 bytes and up to 56 bytes of body. In the cell of
-//! 64 bytes its item therefore has 56, and 64 with the header travel, as for an event.
+//! Each of keylane's slots has a header of 8 bytes. In the cell of 64 bytes its item therefore has 56, and 64 with the
+//! header travel, as for an event; in the other one a slot is two words.
 
 mod crossbeam;
 mod disruptor;

@@ -13,7 +13,9 @@ use super::Plan;
 use crate::affinity::allowed_cores;
 use crate::measure::Spread;
 use crate::report::{Figure, Scenario};
-use crate::workload::{BATCH, KEYS, Lane, Pace, STAMP, Shape, Stamp, Work, hash, stamp};
+use crate::workload::{
+    BATCH, KEYS, Lane, PLAIN_STAMP, Pace, STAMP, Shape, Stamp, Work, hash, plain_stamp, stamp,
+};
 use emit::emit_at_hand;
 use pings::{line_ping, park_ping};
 
@@ -64,6 +66,17 @@ pub(super) fn run(plan: &Plan) -> Result<Scenario, String> {
             }),
         ),
         (
+            "plain stamp",
+            PLAIN_STAMP.to_owned(),
+            Box::new(|| {
+                per_event(work.events, || {
+                    for _ in 0..work.events {
+                        black_box(plain_stamp());
+                    }
+                })
+            }),
+        ),
+        (
             "hash + stamp",
             "per event, one stamp each: the floor of dispatch".to_owned(),
             Box::new(|| {
@@ -71,6 +84,18 @@ pub(super) fn run(plan: &Plan) -> Result<Scenario, String> {
                     for draw in lane() {
                         black_box(hash(draw.key));
                         black_box(stamp());
+                    }
+                })
+            }),
+        ),
+        (
+            "hash + plain stamp",
+            "per event, where there is one producer".to_owned(),
+            Box::new(|| {
+                per_event(work.events, || {
+                    for draw in lane() {
+                        black_box(hash(draw.key));
+                        black_box(plain_stamp());
                     }
                 })
             }),
@@ -92,7 +117,7 @@ pub(super) fn run(plan: &Plan) -> Result<Scenario, String> {
         ),
         (
             "emit, line at hand",
-            "hash, stamp and keylane's own part, into lines that this core holds; nobody reads meanwhile"
+            "hash, plain stamp and keylane's own part, into lines that this core holds; nobody reads meanwhile"
                 .to_owned(),
             Box::new(|| emit_at_hand(&plan.keys, &cores)),
         ),
