@@ -90,6 +90,14 @@ pub(crate) fn now() -> u64 {
     source::ticks()
 }
 
+/// Keeps this thread busy with nothing for a while, measured by the clock: a spin hint takes from 10 to 140 cycles.
+pub(crate) fn pause(time: Duration) {
+    let end = now().saturating_add(rate().to_ticks(time.as_nanos() as u64));
+    while now() < end {
+        std::hint::spin_loop();
+    }
+}
+
 /// Converts a difference of ticks to nanoseconds.
 #[inline]
 pub(crate) fn ticks_to_nanos(ticks: u64) -> u64 {

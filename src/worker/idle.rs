@@ -1,6 +1,7 @@
 //! How a shard waits: how long it looks again, and when it sleeps.
 
 use std::hint::spin_loop;
+use std::time::Duration;
 
 use crate::clock;
 use crate::sync::thread;
@@ -28,10 +29,10 @@ pub enum WaitStrategy {
 
 /// A round that found at least this many events is followed by the next at once: three groups of a batch.
 const FULL_ROUND: usize = 192;
-/// The pause after a round that found few events, in nanoseconds. Not in spin hints: one takes from 10 to 140 cycles.
-const PAUSE_NANOS: u64 = 3000;
+/// The pause after a round that found few events.
+const PAUSE: Duration = Duration::from_micros(3);
 /// The same when they came in groups: the producer writes all but one line of a group while nobody looks.
-const PAUSE_NANOS_OF_GROUPS: u64 = 700;
+const PAUSE_OF_GROUPS: Duration = Duration::from_nanos(700);
 /// Events that come more slowly than one in this many nanoseconds are not worth waiting for.
 const DENSE_NANOS: u64 = 250;
 
@@ -74,8 +75,6 @@ pub(crate) struct Waiting {
     crowded: bool,
     empty_rounds: u32,
     dense_ticks: u64,
-    pause_ticks: u64,
-    pause_ticks_of_groups: u64,
     last_stamp: u64,
     /// The last round that found something was a full one.
     full: bool,
@@ -90,8 +89,6 @@ impl Waiting {
             crowded: false,
             empty_rounds: 0,
             dense_ticks: clock::rate().to_ticks(DENSE_NANOS).max(1),
-            pause_ticks: clock::rate().to_ticks(PAUSE_NANOS),
-            pause_ticks_of_groups: clock::rate().to_ticks(PAUSE_NANOS_OF_GROUPS),
             last_stamp: 0,
             full: false,
         }
@@ -118,7 +115,7 @@ impl Waiting {
             if self.crowded {
                 thread::yield_now();
             } else {
-                pause(if in_groups { self.pause_ticks_of_groups } else { self.pause_ticks });
+                clock::pause(if in_groups { PAUSE_OF_GROUPS } else { PAUSE });
             }
         }
     }
@@ -168,7 +165,7 @@ impl Waiting {
             FLUSH_AFTER_NAPS => return Step::Flush,
             NAPS.. => return Step::Park,
             // Not the modelled one: nothing is synchronised by a nap.
-            _ => std::thread::sleep(std::time::Duration::from_micros(NAP_MICROS)),
+            _ => std::thread::sleep(Duration::from_micros(NAP_MICROS)),
         }
         Step::Again
     }
@@ -182,14 +179,6 @@ impl Waiting {
     /// After a sleep.
     pub(super) fn after_park(&mut self) {
         self.empty_rounds = 0;
-    }
-}
-
-/// Looks at no ring for so many ticks.
-fn pause(ticks: u64) {
-    let end = clock::now().saturating_add(ticks);
-    while clock::now() < end {
-        spin_loop();
     }
 }
 
