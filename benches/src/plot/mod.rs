@@ -28,8 +28,9 @@ pub(crate) fn draw(report: &Report) -> Vec<(&'static str, String)> {
     };
     let events = "M events/s";
     let shapes = "producers x shards";
+    let with_plain = "producers x shards; plain: the rivals' stamps have no fence either, as keylane's with one producer";
     let plots = [
-        ("dispatch.svg", map("dispatch", "Throughput, one event at a time", shapes, events)),
+        ("dispatch.svg", map("dispatch", "Throughput, one event at a time", with_plain, events)),
         ("batch.svg", map("batch", "Throughput in batches of 64", shapes, events)),
         ("ring.svg", map("ring", "Throughput of bare rings", "size of an item", "M items/s")),
         (
