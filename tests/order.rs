@@ -118,14 +118,7 @@ fn pass_a_token(bus: &Bus, threads: u64, rounds: u64, forms: &[u64], keys: u64) 
             scope.spawn(move || {
                 let mut number = thread;
                 while number < rounds {
-                    let mut looks = 0;
-                    while token.load(Ordering::Acquire) != number {
-                        looks += 1;
-                        if looks % 200 == 0 {
-                            thread::yield_now();
-                        }
-                        std::hint::spin_loop();
-                    }
+                    await_token(token, number);
                     sender.emit(&mut random, number, Key::from(number / 7 % keys));
                     token.store(number + 1, Ordering::Release);
                     number += threads;
@@ -133,6 +126,18 @@ fn pass_a_token(bus: &Bus, threads: u64, rounds: u64, forms: &[u64], keys: u64) 
             });
         }
     });
+}
+
+/// Spins until the token shows `number`, and lets others run now and then.
+fn await_token(token: &AtomicU64, number: u64) {
+    let mut looks = 0;
+    while token.load(Ordering::Acquire) != number {
+        looks += 1;
+        if looks % 200 == 0 {
+            thread::yield_now();
+        }
+        std::hint::spin_loop();
+    }
 }
 
 fn hand_over(shards: usize, capacity: usize, threads: u64, forms: &[u64], keys: u64) {
@@ -414,14 +419,7 @@ fn emit_two(producer: &mut Producer, number: u64, batch: bool) {
 /// Acts on every other pair of numbers, when its turn has come.
 fn take_turns(token: &AtomicU64, parity: u64, rounds: u64, mut act: impl FnMut(u64)) {
     for number in (2 * parity..rounds).step_by(4) {
-        let mut looks = 0;
-        while token.load(Ordering::Acquire) != number {
-            looks += 1;
-            if looks % 200 == 0 {
-                thread::yield_now();
-            }
-            std::hint::spin_loop();
-        }
+        await_token(token, number);
         act(number);
         token.store(number + 2, Ordering::Release);
     }
