@@ -57,6 +57,19 @@ documentation() {
   cargo doc --locked --no-deps --all-features --lib --document-private-items
 }
 
+# A plugin host trusts no file that lies below a folder which everybody may write to, and the tests of plugins build theirs here.
+trusted_folders() {
+  local folder=$PWD mode
+  while [[ $folder != / ]]; do
+    mode=$(stat -c %a "$folder" 2>/dev/null) || break
+    if ((8#$mode & 2)); then
+      echo "everybody may write to $folder (mode $mode): move this checkout elsewhere, or the tests of plugins fail"
+      return 1
+    fi
+    folder=$(dirname "$folder")
+  done
+}
+
 # The map and the README name files; a file that has moved must move there too.
 named_files() {
   local missing=0 name
@@ -206,6 +219,7 @@ examples() {
 }
 
 if cargo fmt --version >/dev/null 2>&1; then step "format" format; else skip "format" "cargo fmt is not installed"; fi
+step "folders that plugins are trusted in" trusted_folders
 step "names in the documents" named_files
 step "the README's first command" readme_command
 step "the README's keylane run" readme_run
