@@ -281,6 +281,12 @@ mod source {
         if source.tsc { raw_ticks() } else { source.now() }
     }
 
+    /// A stamp that may be read before what this thread loads before it.
+    #[inline(always)]
+    pub(super) fn unordered_ticks() -> u64 {
+        raw_ticks()
+    }
+
     pub(super) fn coarse_ticks() -> u64 {
         source().now()
     }
@@ -307,12 +313,6 @@ mod source {
         pub(in super::super) fn raw_ticks() -> u64 {
             // SAFETY: rdtsc is part of every x86-64 processor; where the kernel forbids it we do not get here.
             unsafe { _rdtsc() }
-        }
-
-        /// A stamp that may be read before what this thread loads before it.
-        #[inline(always)]
-        pub(in super::super) fn unordered_ticks() -> u64 {
-            raw_ticks()
         }
 
         /// A stamp that is later than everything this thread has seen.
@@ -388,7 +388,7 @@ mod source {
     }
 
     #[cfg(target_arch = "x86_64")]
-    pub(super) use x86::{ordered_ticks, ticks_before_loads, unordered_ticks};
+    pub(super) use x86::{ordered_ticks, ticks_before_loads};
     #[cfg(target_arch = "x86_64")]
     use x86::{raw_ticks, tsc_rate, tsc_usable};
 
@@ -401,10 +401,6 @@ mod source {
         }
 
         pub(in super::super) fn ordered_ticks() -> u64 {
-            super::coarse_ticks()
-        }
-
-        pub(in super::super) fn unordered_ticks() -> u64 {
             super::coarse_ticks()
         }
 
@@ -422,7 +418,7 @@ mod source {
     }
 
     #[cfg(not(target_arch = "x86_64"))]
-    pub(super) use other::{ordered_ticks, ticks_before_loads, unordered_ticks};
+    pub(super) use other::{ordered_ticks, ticks_before_loads};
     #[cfg(not(target_arch = "x86_64"))]
     use other::{raw_ticks, tsc_rate, tsc_usable};
 }
