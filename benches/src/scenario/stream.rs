@@ -17,28 +17,28 @@ const SKEWED: [&str; 6] =
     ["keylane", "keylane-emitter", "crossbeam", "crossfire", "kanal", "floor"];
 
 pub(super) fn dispatch(plan: &Plan) -> Result<Scenario, String> {
-    let contenders = admitted(plan, Pace::Single);
     let what = describe("one stamp per event");
-    let mut scenario = sweep(plan, "dispatch", what, Pace::Single, &contenders)?;
-    // With one producer keylane's stamps are plain, because it sees that nobody else emits; so are the rivals' in these.
-    let cards = cards(&contenders);
-    let alone = plan.cells.iter().filter(|shape| shape.producers == 1 && !plan.work_only);
-    for shape in alone {
-        let work = Work { stamp: Stamp::Plain, ..work(plan, *shape, Pace::Single, 0) };
-        scenario.cells.push(compare(&format!("{shape} plain"), &plan.rounds, &cards, |index| {
-            contenders[index].run(&work, &plan.keys)
-        })?);
+    let mut cells = cells(plan, Pace::Single);
+    if !plan.work_only {
+        // With one producer keylane's stamps are plain, because it sees that nobody else emits; so are the rivals' in these.
+        let alone = cells.iter().filter(|(_, work)| work.shape.producers == 1);
+        let plain = |(name, work): &(String, Work)| {
+            (format!("{name} plain"), Work { stamp: Stamp::Plain, ..*work })
+        };
+        let plain: Vec<_> = alone.map(plain).collect();
+        cells.extend(plain);
     }
-    if scenario.cells.iter().any(|cell| cell.name.ends_with("plain")) {
+    let with_plain = cells.iter().any(|(_, work)| work.stamp == Stamp::Plain);
+    let mut scenario = sweep(plan, "dispatch", what, Pace::Single, &cells)?;
+    if with_plain {
         scenario.note("plain: the rivals' stamps are plain, too, as for users who know that there is one producer".to_owned());
     }
     Ok(scenario.done(plan))
 }
 
 pub(super) fn batch(plan: &Plan) -> Result<Scenario, String> {
-    let contenders = admitted(plan, Pace::Batch);
     let what = describe(&format!("one stamp per {BATCH} events"));
-    Ok(sweep(plan, "batch", what, Pace::Batch, &contenders)?.done(plan))
+    Ok(sweep(plan, "batch", what, Pace::Batch, &cells(plan, Pace::Batch))?.done(plan))
 }
 
 pub(super) fn skew(plan: &Plan) -> Result<Scenario, String> {
@@ -64,25 +64,30 @@ pub(super) fn skew(plan: &Plan) -> Result<Scenario, String> {
     Ok(scenario.done(plan))
 }
 
+/// The cells that are asked for, by name.
+fn cells(plan: &Plan, pace: Pace) -> Vec<(String, Work)> {
+    plan.cells.iter().map(|shape| (shape.to_string(), work(plan, *shape, pace, 0))).collect()
+}
+
 fn sweep(
     plan: &Plan,
     name: &str,
     what: String,
     pace: Pace,
-    contenders: &[Box<dyn Stream>],
+    cells: &[(String, Work)],
 ) -> Result<Scenario, String> {
-    let cards = cards(contenders);
+    let contenders = admitted(plan, pace);
+    let cards = cards(&contenders);
     let mut scenario = Scenario::new(name, what, &cards);
-    for shape in &plan.cells {
-        let work = work(plan, *shape, pace, 0);
+    for (cell, work) in cells {
         scenario.note(format!(
-            "{shape}: {} events; {} slots per producer and shard, rivals {} per channel",
+            "{cell}: {} events; {} slots per producer and shard, rivals {} per channel",
             work.events,
             work.capacity,
             work.shared_capacity()
         ));
-        scenario.cells.push(compare(&shape.to_string(), &plan.rounds, &cards, |index| {
-            contenders[index].run(&work, &plan.keys)
+        scenario.cells.push(compare(cell, &plan.rounds, &cards, |index| {
+            contenders[index].run(work, &plan.keys)
         })?);
     }
     Ok(scenario)
